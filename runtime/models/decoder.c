@@ -1,8 +1,10 @@
-/* decoder.c -- the dense decoder: ERNIE 4.5 0.3B, and `llama` files of the same graph.
+/* decoder.c -- the text decoder: ERNIE 4.5 0.3B, its mixtures of experts 21B and 300B,
+ * and `llama` files of the dense graph.
  *
  * Pre-norm blocks with plain residuals, GQA attention, SwiGLU, interleaved RoPE, no norm
- * on q or k. Source: transformers models/ernie4_5/modular_ernie4_5.py. head_dim x heads
- * need not be the embedding's width.
+ * on q or k. Source: transformers models/ernie4_5/modular_ernie4_5.py and
+ * models/ernie4_5_moe/modular_ernie4_5_moe.py. head_dim x heads need not be the
+ * embedding's width.
  */
 #include "runtime/models/model.h"
 
@@ -88,24 +90,80 @@ static struct erne_tensor *attention_block(const struct decoder *d, int layer,
                              x);
 }
 
-/* x: [T, n_embd] -> x + down(silu(gate) * up)(norm(x)): [T, n_embd] */
+/* One matrix of every expert of a layer: "layers.3.experts.0.gate_up" and on. */
+static struct erne_tensor *expert_bank(const struct decoder *d, int layer,
+                                       const char *what)
+{
+    struct erne_tensor *first = NULL;
+
+    for (int e = 0; e < d->desc->moe.n_experts; e++) {
+        struct erne_tensor *w = erne_model_weight(
+            d->g, d->in->file, "layers.%d.experts.%d.%s", layer, e, what);
+
+        if (e == 0)
+            first = w;
+    }
+    return erne_graph_bank(d->g, in_layer(layer, what).text, first,
+                           d->desc->moe.n_experts);
+}
+
+/* x + down(silu(gate) * up)(norm), of a dense layer ("gate_up", "down") or of the part of
+ * a mixture that every token takes ("shared.gate_up", "shared.down"). */
+static struct erne_tensor *swiglu_block(const struct decoder *d, int layer,
+                                        const char *prefix, int32_t n_ff,
+                                        struct erne_tensor *norm, struct erne_tensor *x)
+{
+    const struct erne_model_file *file = d->in->file;
+    struct erne_graph *g = d->g;
+    struct erne_tensor *hidden;
+
+    hidden = erne_graph_matmul_swiglu(
+        g, in_layer(layer, "gate_up").text, norm,
+        erne_model_weight(g, file, "layers.%d.%sgate_up", layer, prefix),
+        erne_model_weight(g, file, "layers.%d.%sgate_up.bias", layer, prefix), n_ff);
+    return erne_graph_matmul(
+        g, in_layer(layer, "down").text, hidden,
+        erne_model_weight(g, file, "layers.%d.%sdown", layer, prefix),
+        erne_model_weight(g, file, "layers.%d.%sdown.bias", layer, prefix), x);
+}
+
+/* x + shared(norm) + the experts that the router chooses for each token */
+static struct erne_tensor *experts_block(const struct decoder *d, int layer,
+                                         struct erne_tensor *norm, struct erne_tensor *x)
+{
+    const struct erne_moe_desc *moe = &d->desc->moe;
+    const struct erne_route route = { 1, moe->n_used, moe->norm_min };
+    const struct erne_model_file *file = d->in->file;
+    struct erne_experts experts = { .n_used = moe->n_used };
+    struct erne_graph *g = d->g;
+    struct erne_tensor *logits;
+
+    logits = erne_graph_matmul(g, in_layer(layer, "router").text, norm,
+                               erne_model_weight(g, file, "layers.%d.router", layer),
+                               NULL, NULL);
+    experts.weights = erne_graph_moe_route(
+        g, in_layer(layer, "route").text, logits,
+        erne_model_weight(g, file, "layers.%d.router.bias", layer), NULL, &route);
+    experts.gate_up = expert_bank(d, layer, "gate_up");
+    experts.down = expert_bank(d, layer, "down");
+    if (moe->n_ff_shared > 0)
+        x = swiglu_block(d, layer, "shared.", moe->n_ff_shared, norm, x);
+    return erne_graph_moe_ffn(g, in_layer(layer, "experts").text, norm, &experts, x);
+}
+
+/* x: [T, n_embd] -> x + ffn(norm(x)): [T, n_embd] */
 static struct erne_tensor *ffn_block(const struct decoder *d, int layer,
                                      struct erne_tensor *x)
 {
     const struct erne_model_file *file = d->in->file;
-    struct erne_graph *g = d->g;
-    struct erne_tensor *norm, *hidden;
+    struct erne_tensor *norm;
 
-    norm = erne_graph_rms_norm(g, in_layer(layer, "ffn_norm").text, x,
-                               erne_model_weight(g, file, "layers.%d.ffn_norm", layer),
+    norm = erne_graph_rms_norm(d->g, in_layer(layer, "ffn_norm").text, x,
+                               erne_model_weight(d->g, file, "layers.%d.ffn_norm", layer),
                                d->desc->rms_eps);
-    hidden = erne_graph_matmul_swiglu(
-        g, in_layer(layer, "gate_up").text, norm,
-        erne_model_weight(g, file, "layers.%d.gate_up", layer),
-        erne_model_weight(g, file, "layers.%d.gate_up.bias", layer), d->desc->n_ff);
-    return erne_graph_matmul(g, in_layer(layer, "down").text, hidden,
-                             erne_model_weight(g, file, "layers.%d.down", layer),
-                             erne_model_weight(g, file, "layers.%d.down.bias", layer), x);
+    if (erne_layer_is_moe(d->desc, layer))
+        return experts_block(d, layer, norm, x);
+    return swiglu_block(d, layer, "", d->desc->n_ff, norm, x);
 }
 
 void erne_build_decoder(struct erne_graph *g, struct erne_model_io *io,

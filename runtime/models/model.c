@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 /* Room for the largest family: nodes and tensors a layer, and around the layers. */
-enum { NODES_A_LAYER = 12, TENSORS_A_LAYER = 28, NODES_AROUND = 8, TENSORS_AROUND = 24 };
+enum { NODES_A_LAYER = 16, TENSORS_A_LAYER = 40, NODES_AROUND = 8, TENSORS_AROUND = 24 };
 
 typedef void (*build_fn)(struct erne_graph *g, struct erne_model_io *io,
                          const struct erne_model_inputs *in);
@@ -13,6 +13,7 @@ typedef void (*build_fn)(struct erne_graph *g, struct erne_model_io *io,
 static const build_fn families[ERNE_ARCH_COUNT] = {
     [ERNE_ARCH_ERNIE45] = erne_build_decoder,
     [ERNE_ARCH_LLAMA] = erne_build_decoder,
+    [ERNE_ARCH_ERNIE45_MOE] = erne_build_decoder,
 };
 
 static struct erne_tensor *rows_input(struct erne_graph *g, const char *name,
@@ -26,13 +27,14 @@ int erne_model_build(struct erne_graph *g, struct erne_model_io *io,
 {
     const struct erne_model_desc *desc = &in->file->desc;
     const size_t n_layers = (size_t)desc->n_layers;
+    const size_t n_experts = (size_t)desc->moe.n_experts;
     int st;
 
     if (!families[desc->arch])
         return erne_fail(err, ERNE_EUNSUPPORTED, "no graph of %s yet",
                          erne_arch_name(desc->arch));
     st = erne_graph_init(g, NODES_A_LAYER * n_layers + NODES_AROUND,
-                         TENSORS_A_LAYER * n_layers + TENSORS_AROUND);
+                         (TENSORS_A_LAYER + 2 * n_experts) * n_layers + TENSORS_AROUND);
     if (st < 0)
         return erne_fail(err, st, "no memory for the graph of %d layers", desc->n_layers);
     io->tokens = rows_input(g, "tokens", ERNE_ROWS_TOKENS, in->max_tokens);

@@ -28,6 +28,7 @@ struct golden {
     size_t n_tokens, n_vocab;
     float *logits; /* [n_tokens, n_vocab] */
     double range;  /* largest minus smallest golden logit */
+    bool is_moe;   /* its tokens choose experts */
 };
 
 /* How a model is run. */
@@ -350,21 +351,46 @@ static void test_threads(void **state)
     free(more);
 }
 
-/* Root mean square of the difference, relative to that of `want` around its row mean. */
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Square of the difference of a row, and of `want` around its mean. */
+static void row_power(const struct golden *g, const float *got, const float *want,
+                      double *diff, double *power)
+{
+    double mean = 0;
+
+    *diff = *power = 0;
+    for (size_t i = 0; i < g->n_vocab; i++)
+        mean += want[i] / (double)g->n_vocab;
+    for (size_t i = 0; i < g->n_vocab; i++) {
+        *diff += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        *power += (want[i] - mean) * (want[i] - mean);
+    }
+}
+
+/* Root mean square of the difference, relative to that of `want` around its row mean. Of
+ * a mixture of experts the median over the rows: a rounding may send a token to another
+ * expert, and that row then differs as a whole; rows that see it differ a little, so that
+ * bounds are twice as wide. */
 static double relative_rms(const struct golden *g, const float *x, const float *want)
 {
-    double diff = 0, power = 0;
+    double rows[MAX_TOKENS], diff = 0, power = 0;
     for (size_t r = 0; r < g->n_tokens; r++) {
-        const float *row = want + r * g->n_vocab, *got = x + r * g->n_vocab;
-        double mean = 0;
-        for (size_t i = 0; i < g->n_vocab; i++)
-            mean += row[i] / (double)g->n_vocab;
-        for (size_t i = 0; i < g->n_vocab; i++) {
-            diff += ((double)got[i] - row[i]) * ((double)got[i] - row[i]);
-            power += (row[i] - mean) * (row[i] - mean);
-        }
+        double row_diff, row_want;
+        row_power(g, x + r * g->n_vocab, want + r * g->n_vocab, &row_diff, &row_want);
+        rows[r] = sqrt(row_diff / row_want);
+        diff += row_diff;
+        power += row_want;
     }
-    return sqrt(diff / power);
+    if (!g->is_moe)
+        return sqrt(diff / power);
+    qsort(rows, g->n_tokens, sizeof rows[0], compare_doubles);
+    return rows[g->n_tokens / 2];
 }
 
 /* The CPU quantises activations, the reference does not: a model of a few layers may
@@ -385,7 +411,7 @@ static void test_quantised_weights(void **state)
                 continue;
             const double rms = relative_rms(g, logits, want);
             print_message("%s %s: relative RMS %.3g\n", setup.scheme, setup.isa, rms);
-            assert_true(rms <= 0.03);
+            assert_true(rms <= (g->is_moe ? 0.06 : 0.03));
             free(logits);
         }
         free(want);
@@ -407,7 +433,7 @@ static void test_quantisation_error(void **state)
         assert_non_null(logits);
         const double rms = relative_rms(g, logits, g->logits);
         print_message("%s: relative RMS to f32 %.3g\n", setup.scheme, rms);
-        assert_true(rms <= bounds[i].max_rms);
+        assert_true(rms <= (g->is_moe ? 2 : 1) * bounds[i].max_rms);
         free(logits);
     }
 }
@@ -420,6 +446,7 @@ int main(int argc, char **argv)
     }
     struct golden g = { .dir = argv[1], .work_dir = argv[2] };
     golden_read(&g);
+    g.is_moe = strstr(g.dir, "/golden/moe") != NULL;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_convert, &g),
         cmocka_unit_test_prestate(test_f32_weights, &g),
