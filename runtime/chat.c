@@ -29,15 +29,19 @@ struct erne_chat_opts erne_chat_opts_default(void)
     };
 }
 
-/* Conversations with media need a model that takes them. */
-static int refuse_media(const void *user, const struct erne_media *media,
-                        struct erne_chat_fill *fill, struct erne_error *err)
+/* Videos have a placeholder of their own where the vocabulary has one. */
+static int fill_media(const void *user, const struct erne_media *media,
+                      struct erne_chat_fill *fill, struct erne_error *err)
 {
-    (void)user;
-    (void)media;
-    (void)fill;
-    return erne_fail(err, ERNE_EUNSUPPORTED,
-                     "the model takes neither pictures nor videos");
+    const struct erne_engine *engine = user;
+    const struct erne_vision_desc *v = &engine->file.desc.vision;
+    int n_tokens;
+
+    ERNE_TRY(erne_media_n_tokens(engine, media, &n_tokens, err));
+    fill->is_video = erne_media_info(media).is_video;
+    fill->token = fill->is_video && v->video_token >= 0 ? v->video_token : v->image_token;
+    fill->n_tokens = (size_t)n_tokens;
+    return 0;
 }
 
 int erne_chat_tokenize(const struct erne_engine *engine,
@@ -51,7 +55,7 @@ int erne_chat_tokenize(const struct erne_engine *engine,
         .messages = messages,
         .n_messages = n_messages,
         .opts = opts ? *opts : erne_chat_opts_default(),
-        .fill = refuse_media,
+        .fill = fill_media,
         .user = engine,
     };
 

@@ -75,6 +75,8 @@ static void fill_info(struct erne_engine *e)
         .n_params = erne_model_n_params(desc),
         .bos = -1,
         .has_chat = desc->chat.present && e->tokenizer,
+        .has_vision = desc->vision.n_layers > 0,
+        .has_video = desc->vision.n_layers > 0 && desc->vision.temporal > 1,
         .has_thinking = desc->chat.present && e->tokenizer && desc->chat.thinking.end,
     };
     if (e->tokenizer && erne_tokenizer_adds_bos(e->tokenizer))
@@ -161,6 +163,29 @@ void erne_engine_close(struct erne_engine **engine)
     free(e->inv_freq);
     free(e);
     *engine = NULL;
+}
+
+int erne_engine_plan(struct erne_engine *engine, struct erne_plan *plan,
+                     struct erne_graph *graph, struct erne_error *err)
+{
+    int st;
+
+    pf_mutex_lock(engine->run_lock);
+    st =
+        erne_plan_init(plan, graph, engine->backends, engine->log, engine->log_user, err);
+    pf_mutex_unlock(engine->run_lock);
+    return st;
+}
+
+int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
+                    const struct erne_step *step, struct erne_error *err)
+{
+    int st;
+
+    pf_mutex_lock(engine->run_lock);
+    st = erne_plan_run(plan, step, err);
+    pf_mutex_unlock(engine->run_lock);
+    return st;
 }
 
 const struct erne_model_info *erne_engine_info(const struct erne_engine *engine)

@@ -5,6 +5,7 @@
 
 #include "runtime/backend.h"
 #include "runtime/model_file.h"
+#include "runtime/plan.h"
 #include "runtime/tokenizer.h"
 
 enum { ERNE_MAX_BACKENDS = 8 };
@@ -16,9 +17,15 @@ struct erne_engine {
                                   backends' threads and scratch */
     struct erne_backend *backends[ERNE_MAX_BACKENDS + 1]; /* best first, then NULL */
     struct erne_model_info info;
-    float *inv_freq; /* [head_dim / 2]: rope_theta^(-2j / head_dim) */
+    float *inv_freq; /* of the language model's RoPE: erne_rope_text_freqs */
     erne_log_fn log;
     void *log_user;
 };
+
+/* erne_plan_init and erne_plan_run on the engine's backends, one at a time. */
+int erne_engine_plan(struct erne_engine *engine, struct erne_plan *plan,
+                     struct erne_graph *graph, struct erne_error *err);
+int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
+                    const struct erne_step *step, struct erne_error *err);
 
 #endif

@@ -228,14 +228,33 @@ struct erne_tensor *erne_graph_rms_norm(struct erne_graph *g, const char *name,
     return append(g, name, &node, 0, NULL);
 }
 
+struct erne_tensor *erne_graph_layer_norm(struct erne_graph *g, const char *name,
+                                          struct erne_tensor *x, struct erne_tensor *w,
+                                          struct erne_tensor *bias, float eps)
+{
+    const struct erne_node node = { .op = ERNE_OP_LAYER_NORM,
+                                    .src = { x, w, bias },
+                                    .params.layer_norm.eps = eps };
+
+    return append(g, name, &node, 0, NULL);
+}
+
 struct erne_tensor *erne_graph_matmul(struct erne_graph *g, const char *name,
                                       struct erne_tensor *x, struct erne_tensor *w,
                                       struct erne_tensor *bias,
                                       struct erne_tensor *residual)
 {
+    return erne_graph_matmul_act(g, name, x, w, bias, ERNE_ACT_NONE, residual);
+}
+
+struct erne_tensor *erne_graph_matmul_act(struct erne_graph *g, const char *name,
+                                          struct erne_tensor *x, struct erne_tensor *w,
+                                          struct erne_tensor *bias, enum erne_act act,
+                                          struct erne_tensor *residual)
+{
     const struct erne_node node = { .op = ERNE_OP_MATMUL,
                                     .src = { x, w, bias, residual },
-                                    .params.matmul.act = ERNE_ACT_NONE };
+                                    .params.matmul.act = act };
 
     return append(g, name, &node, 0, NULL);
 }
@@ -283,6 +302,22 @@ struct erne_tensor *erne_graph_attention(struct erne_graph *g, const char *name,
     node.params.attention.n_kv_heads = heads->n_kv_heads;
     node.params.attention.head_dim = heads->head_dim;
     node.params.attention.scale = heads->scale;
+    return append(g, name, &node, 0, NULL);
+}
+
+struct erne_tensor *erne_graph_segment_attention(struct erne_graph *g, const char *name,
+                                                 struct erne_tensor *q,
+                                                 struct erne_tensor *k,
+                                                 struct erne_tensor *v,
+                                                 struct erne_tensor *bounds,
+                                                 const struct erne_attention_heads *heads)
+{
+    struct erne_node node = { .op = ERNE_OP_SEGMENT_ATTENTION,
+                              .src = { q, k, v, bounds } };
+
+    node.params.segment_attention.n_heads = heads->n_heads;
+    node.params.segment_attention.head_dim = heads->head_dim;
+    node.params.segment_attention.scale = heads->scale;
     return append(g, name, &node, 0, NULL);
 }
 

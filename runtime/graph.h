@@ -51,10 +51,18 @@ struct erne_tensor *erne_graph_embed(struct erne_graph *g, const char *name,
 struct erne_tensor *erne_graph_rms_norm(struct erne_graph *g, const char *name,
                                         struct erne_tensor *x, struct erne_tensor *w,
                                         float eps);
+struct erne_tensor *erne_graph_layer_norm(struct erne_graph *g, const char *name,
+                                          struct erne_tensor *x, struct erne_tensor *w,
+                                          struct erne_tensor *bias, float eps);
 struct erne_tensor *erne_graph_matmul(struct erne_graph *g, const char *name,
                                       struct erne_tensor *x, struct erne_tensor *w,
                                       struct erne_tensor *bias,
                                       struct erne_tensor *residual);
+/* With an activation on each element, that is any but SWIGLU. */
+struct erne_tensor *erne_graph_matmul_act(struct erne_graph *g, const char *name,
+                                          struct erne_tensor *x, struct erne_tensor *w,
+                                          struct erne_tensor *bias, enum erne_act act,
+                                          struct erne_tensor *residual);
 struct erne_tensor *erne_graph_matmul_swiglu(struct erne_graph *g, const char *name,
                                              struct erne_tensor *x, struct erne_tensor *w,
                                              struct erne_tensor *bias, int64_t n_ff);
@@ -76,6 +84,13 @@ struct erne_attention_heads {
 struct erne_tensor *erne_graph_attention(struct erne_graph *g, const char *name,
                                          const struct erne_attention_inputs *in,
                                          const struct erne_attention_heads *heads);
+/* q, k, v: [P, n_heads * head_dim]; bounds: I32 [P, 2]. As many KV heads as heads. */
+struct erne_tensor *erne_graph_segment_attention(struct erne_graph *g, const char *name,
+                                                 struct erne_tensor *q,
+                                                 struct erne_tensor *k,
+                                                 struct erne_tensor *v,
+                                                 struct erne_tensor *bounds,
+                                                 const struct erne_attention_heads *h);
 struct erne_tensor *erne_graph_gather_rows(struct erne_graph *g, const char *name,
                                            struct erne_tensor *x,
                                            struct erne_tensor *rows);

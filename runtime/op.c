@@ -272,20 +272,40 @@ static int apply_embed(const struct op_call *c, struct erne_tensor *dst)
 
 static const struct op_rule rule_embed = { apply_embed, OP_NEW_DST, { "tokens", "w" } };
 
+static int need_eps(const struct op_call *c, float eps)
+{
+    if (!(eps > 0 && eps < INFINITY))
+        return erne_fail(c->err, ERNE_EINVAL, "%s: eps must be above 0, is %g",
+                         erne_op_name(c->op), (double)eps);
+    return 0;
+}
+
 static int apply_rms_norm(const struct op_call *c, struct erne_tensor *dst)
 {
     const struct erne_tensor *x = c->src[ERNE_SRC_X];
-    float eps = c->params->rms_norm.eps;
 
     ERNE_TRY(need_activation(c, ERNE_SRC_X, 0));
     ERNE_TRY(need_vector(c, ERNE_SRC_W, x->dim[1]));
-    if (!(eps > 0 && eps < INFINITY))
-        return erne_fail(c->err, ERNE_EINVAL, "rms_norm: eps must be above 0, is %g",
-                         (double)eps);
+    ERNE_TRY(need_eps(c, c->params->rms_norm.eps));
     return give_rows(dst, x, x->dim[1]);
 }
 
 static const struct op_rule rule_rms_norm = { apply_rms_norm, OP_NEW_DST, { "x", "w" } };
+
+static int apply_layer_norm(const struct op_call *c, struct erne_tensor *dst)
+{
+    const struct erne_tensor *x = c->src[ERNE_SRC_X];
+
+    ERNE_TRY(need_activation(c, ERNE_SRC_X, 0));
+    ERNE_TRY(need_vector(c, ERNE_SRC_W, x->dim[1]));
+    ERNE_TRY(need_vector(c, ERNE_SRC_NORM_BIAS, x->dim[1]));
+    ERNE_TRY(need_eps(c, c->params->layer_norm.eps));
+    return give_rows(dst, x, x->dim[1]);
+}
+
+static const struct op_rule rule_layer_norm = { apply_layer_norm,
+                                                OP_NEW_DST,
+                                                { "x", "w", "bias" } };
 
 static int apply_matmul(const struct op_call *c, struct erne_tensor *dst)
 {
@@ -305,7 +325,7 @@ static int apply_matmul(const struct op_call *c, struct erne_tensor *dst)
                              "matmul: swiglu of %" PRId64 " rows gives 1 to %" PRId64
                              " outputs, not %" PRId64,
                              w->dim[0], w->dim[0] / 2, n_out);
-    } else if (c->params->matmul.act != ERNE_ACT_NONE) {
+    } else if ((unsigned)c->params->matmul.act >= ERNE_ACT_COUNT) {
         return erne_fail(c->err, ERNE_EINVAL, "matmul: unknown activation %d",
                          (int)c->params->matmul.act);
     }
@@ -363,22 +383,27 @@ static const struct op_rule rule_kv_append = { apply_kv_append,
                                                ERNE_SRC_CACHE,
                                                { "x", "cache", "slot" } };
 
+static int need_scale(const struct op_call *c, float scale)
+{
+    if (!(scale > 0 && scale < INFINITY))
+        return erne_fail(c->err, ERNE_EINVAL, "%s: scale must be above 0, is %g",
+                         erne_op_name(c->op), (double)scale);
+    return 0;
+}
+
 static int apply_attention(const struct op_call *c, struct erne_tensor *dst)
 {
     const struct erne_tensor *q = c->src[ERNE_SRC_X], *k = c->src[ERNE_SRC_K];
     int64_t n_heads = c->params->attention.n_heads;
     int64_t n_kv_heads = c->params->attention.n_kv_heads;
     int64_t head_dim = c->params->attention.head_dim;
-    float scale = c->params->attention.scale;
 
     if (n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads != 0)
         return erne_fail(c->err, ERNE_EINVAL,
                          "attention: %" PRId64 " heads of %" PRId64 " on %" PRId64
                          " KV heads; heads must be a multiple of KV heads",
                          n_heads, head_dim, n_kv_heads);
-    if (!(scale > 0 && scale < INFINITY))
-        return erne_fail(c->err, ERNE_EINVAL, "attention: scale must be above 0, is %g",
-                         (double)scale);
+    ERNE_TRY(need_scale(c, c->params->attention.scale));
     ERNE_TRY(need_activation(c, ERNE_SRC_X, n_heads * head_dim));
     ERNE_TRY(need_cache(c, ERNE_SRC_K, n_kv_heads, head_dim));
     ERNE_TRY(need_cache(c, ERNE_SRC_V, n_kv_heads, head_dim));
@@ -396,11 +421,37 @@ static const struct op_rule rule_attention = { apply_attention,
                                                OP_NEW_DST,
                                                { "q", "k", "v", "table", "position" } };
 
+static int apply_segment_attention(const struct op_call *c, struct erne_tensor *dst)
+{
+    const struct erne_tensor *q = c->src[ERNE_SRC_X], *bounds = c->src[ERNE_SRC_BOUNDS];
+    const int64_t n_heads = c->params->segment_attention.n_heads;
+    const int64_t head_dim = c->params->segment_attention.head_dim;
+
+    if (n_heads < 1 || head_dim < 1)
+        return erne_fail(c->err, ERNE_EINVAL,
+                         "segment_attention: %" PRId64 " heads of %" PRId64, n_heads,
+                         head_dim);
+    ERNE_TRY(need_scale(c, c->params->segment_attention.scale));
+    for (int i = ERNE_SRC_X; i <= ERNE_SRC_V; i++) {
+        ERNE_TRY(need_activation(c, i, n_heads * head_dim));
+        ERNE_TRY(need_rows_of_x(c, i));
+    }
+    ERNE_TRY(need_index_rows(c, ERNE_SRC_BOUNDS, 0));
+    ERNE_TRY(need_rows_of_x(c, ERNE_SRC_BOUNDS));
+    if (bounds->dim[1] != 2)
+        return refuse(c, ERNE_SRC_BOUNDS, bounds, "be first and end of segments");
+    return give_rows(dst, q, q->dim[1]);
+}
+
+static const struct op_rule rule_segment_attention = { apply_segment_attention,
+                                                       OP_NEW_DST,
+                                                       { "q", "k", "v", "bounds" } };
+
 static int apply_gather_rows(const struct op_call *c, struct erne_tensor *dst)
 {
-    ERNE_TRY(need_activation(c, ERNE_SRC_X, 0));
     const struct erne_tensor *rows = c->src[ERNE_SRC_ROWS];
 
+    ERNE_TRY(need_activation(c, ERNE_SRC_X, 0));
     ERNE_TRY(need_index_rows(c, ERNE_SRC_ROWS, 0));
     return give_rows(dst, rows, rows->dim[1] * c->src[ERNE_SRC_X]->dim[1]);
 }

@@ -7,11 +7,15 @@
  *               row lookup in a tile64 weight of any scheme.
  *  rms_norm     x [T, K], weight f32 rows [K]                      -> [T, K]
  *               x * rsqrt(mean(x^2) + eps) * weight
+ *  layer_norm   x [T, K], weight, bias f32 rows [K]                -> [T, K]
+ *               (x - mean(x)) * rsqrt(var(x) + eps) * weight + bias
  *  matmul       x [T, K], W [N, K], bias f32 rows [N] or NULL, residual [T, N'] or NULL
  *               act(x W^T + bias) + residual                       -> [T, N']
  *               act NONE: N' = N. act SWIGLU: rows of W and bias alternate in runs of 16,
  *               16 gates then 16 ups, N % 32 == 0; N' = dst->dim[1] <= N / 2 and
- *               dst = silu(gate) * up. Codes of integer schemes mean what dtype.h says;
+ *               dst = silu(gate) * up. The other acts work on each element: GELU_ERF
+ *               x Phi(x), its approximations GELU_TANH and GELU_QUICK
+ *               x / (1 + exp(-1.702 x)). Codes of integer schemes mean what dtype.h says;
  *               a backend may quantise x to int8 per token and group (see error bounds
  *               in tests/conformance/check_matmul.c).
  *  rope         x [T, H * d], position I32 [T, A] or [T], inv_freq f32 [A, d / 2]
@@ -26,6 +30,9 @@
  *               causal GQA over the cache: the token at position p sees positions 0..p;
  *               position i lives in page table[i / ERNE_KV_PAGE]. Query head h reads KV
  *               head h / (H / H_kv). softmax in f32 or better.     -> [T, H * d]
+ *  segment_attention  q, k, v [P, H * d], bounds I32 [P, 2]
+ *               row i sees the rows bounds[i][0] .. bounds[i][1] - 1, a segment that all
+ *               its rows have in common. softmax in f32 or better. -> [P, H * d]
  *  gather_rows  x [T, K], rows I32 [O, m] or [O]                   -> [O, m * K]
  *               m rows of x side by side.
  *  scatter_rows x [T, K], y [F, K], rows I32 [T]                   -> x in place
@@ -59,15 +66,24 @@
 
 enum { ERNE_MAX_SRC = 6, ERNE_KV_PAGE = 64 };
 
-enum erne_act { ERNE_ACT_NONE, ERNE_ACT_SWIGLU };
+enum erne_act {
+    ERNE_ACT_NONE,
+    ERNE_ACT_SWIGLU,
+    ERNE_ACT_GELU_ERF,
+    ERNE_ACT_GELU_TANH,
+    ERNE_ACT_GELU_QUICK,
+    ERNE_ACT_COUNT
+};
 enum erne_rope_kind { ERNE_ROPE_INTERLEAVED, ERNE_ROPE_NEOX };
 enum { ERNE_SWIGLU_RUN = 16 };   /* gate rows, then as many up rows */
 
 union erne_op_params {
     struct { float eps; } rms_norm;
+    struct { float eps; } layer_norm;
     struct { enum erne_act act; } matmul;
     struct { enum erne_rope_kind kind; int32_t n_heads, head_dim; } rope;
     struct { int32_t n_heads, n_kv_heads, head_dim; float scale; } attention;
+    struct { int32_t n_heads, head_dim; float scale; } segment_attention;
     struct { int32_t n_banks, n_used; float norm_min; } moe_route;
     struct { int32_t n_used; } moe_ffn;
 };
@@ -88,6 +104,7 @@ struct erne_node {
 
 /* The indices of inputs, so that no backend counts them by hand. */
 enum { ERNE_SRC_X = 0, ERNE_SRC_W = 1, ERNE_SRC_BIAS = 2, ERNE_SRC_RESIDUAL = 3 };
+enum { ERNE_SRC_NORM_BIAS = 2 };                                       /* layer_norm */
 enum { ERNE_SRC_POSITION = 1, ERNE_SRC_INV_FREQ = 2 };                     /* rope */
 enum { ERNE_SRC_ROWS = 1 };                                         /* gather_rows */
 enum { ERNE_SRC_FROM = 1, ERNE_SRC_FROM_ROWS = 2 };                /* scatter_rows */
@@ -96,6 +113,8 @@ enum { ERNE_SRC_WEIGHTS = 1, ERNE_SRC_GATE_UP = 2, ERNE_SRC_DOWN = 3,
        ERNE_SRC_FFN_RESIDUAL = 4 };                                    /* moe_ffn */
 enum { ERNE_SRC_CACHE = 1, ERNE_SRC_SLOT = 2 };                            /* kv_append */
 enum { ERNE_SRC_K = 1, ERNE_SRC_V = 2, ERNE_SRC_TABLE = 3, ERNE_SRC_QPOS = 4 };
+
+enum { ERNE_SRC_BOUNDS = 3 };              /* segment_attention, with ERNE_SRC_K and _V */
 
 const char *erne_op_name(enum erne_op op);
 

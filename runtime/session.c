@@ -7,31 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/engine.h"
-#include "runtime/kvcache.h"
-#include "runtime/models/model.h"
-#include "runtime/plan.h"
-#include "runtime/sampler.h"
+#include "runtime/session.h"
 
 enum { DEFAULT_N_CTX = 4096, DEFAULT_N_BATCH = 512, MAX_N_BATCH = 8192 };
-
-/* A graph placed for steps of up to max_tokens tokens. */
-struct phase {
-    int32_t max_tokens;
-    struct erne_graph graph;
-    struct erne_model_io io;
-    struct erne_plan plan;
-};
-
-struct erne_session {
-    struct erne_engine *engine;
-    struct erne_kvcache kv;
-    struct phase prefill, decode;
-    struct erne_sampler sampler;
-    int32_t *tokens;          /* [kv.n_ctx]: the context, kv.n_past of them */
-    const float *last_logits; /* [n_vocab] inside a phase's arena, or NULL */
-    atomic_int cancel;
-};
 
 struct erne_session_opts erne_session_opts_default(void)
 {
@@ -68,27 +46,20 @@ static int pick_n_ctx(int32_t *out, const struct erne_model_desc *desc, int aske
     return 0;
 }
 
-static int phase_init(struct phase *phase, const struct erne_session *s,
+static int phase_init(struct erne_phase *phase, const struct erne_session *s,
                       int32_t max_tokens, struct erne_error *err)
 {
     const struct erne_engine *e = s->engine;
     const struct erne_model_inputs in = {
         .file = &e->file, .inv_freq = e->inv_freq, .kv = &s->kv, .max_tokens = max_tokens
     };
-    int st;
 
-    st = erne_model_build(&phase->graph, &phase->io, &in, err);
-    if (st < 0)
-        return st;
+    ERNE_TRY(erne_model_build(&phase->graph, &phase->io, &in, err));
     phase->max_tokens = max_tokens;
-    pf_mutex_lock(e->run_lock);
-    st = erne_plan_init(&phase->plan, &phase->graph, e->backends, e->log, e->log_user,
-                        err);
-    pf_mutex_unlock(e->run_lock);
-    return st;
+    return erne_engine_plan(s->engine, &phase->plan, &phase->graph, err);
 }
 
-static void phase_deinit(struct phase *phase)
+static void phase_deinit(struct erne_phase *phase)
 {
     erne_plan_deinit(&phase->plan);
     erne_graph_deinit(&phase->graph);
@@ -124,6 +95,7 @@ static int init_all(struct erne_session *s, const struct erne_session_opts *opts
     if (!s->tokens)
         return erne_fail(err, ERNE_ENOMEM, "no memory for %d tokens", n_ctx);
     ERNE_TRY(erne_kvcache_init(&s->kv, desc, n_ctx, kv_type, err));
+    ERNE_TRY(erne_session_media_init(s, opts->vision_rule, n_ctx, err));
     ERNE_TRY(phase_init(&s->decode, s, 1, err));
     if (n_batch > 1)
         ERNE_TRY(phase_init(&s->prefill, s, n_batch, err));
@@ -169,6 +141,7 @@ void erne_session_destroy(struct erne_session **session)
     phase_deinit(&s->decode);
     erne_kvcache_deinit(&s->kv);
     erne_sampler_deinit(&s->sampler);
+    erne_session_media_deinit(s);
     free(s->tokens);
     free(s);
     *session = NULL;
@@ -177,7 +150,7 @@ void erne_session_destroy(struct erne_session **session)
 /* --------------------------------------------------------------------- steps */
 
 /* Which rows of a step get logits: all of them, or the last one only. */
-static void fill_inputs(const struct erne_session *s, const struct phase *phase,
+static void fill_inputs(const struct erne_session *s, const struct erne_phase *phase,
                         const int32_t *tokens, const struct erne_step *step)
 {
     const struct erne_kvcache *kv = &s->kv;
@@ -193,26 +166,22 @@ static void fill_inputs(const struct erne_session *s, const struct phase *phase,
     }
     for (int32_t o = 0; o < step->n_out; o++)
         out_rows[o] = step->n_tok - step->n_out + o;
+    erne_session_media_fill(s, &phase->io, step);
 }
 
 /* Evaluates n tokens at position n_past. logits: [n, n_vocab] or NULL. */
 static int run_step(struct erne_session *s, const int32_t *tokens, int32_t n,
                     int32_t n_past, float *logits, struct erne_error *err)
 {
-    struct phase *phase = n == 1 ? &s->decode : &s->prefill;
+    struct erne_phase *phase = n == 1 ? &s->decode : &s->prefill;
     const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
     const struct erne_step step = {
         .n_tok = n, .n_out = logits ? n : 1, .n_past = n_past, .cancel = &s->cancel
     };
     const float *rows = phase->io.logits->data;
-    int st;
 
     fill_inputs(s, phase, tokens, &step);
-    pf_mutex_lock(s->engine->run_lock);
-    st = erne_plan_run(&phase->plan, &step, err);
-    pf_mutex_unlock(s->engine->run_lock);
-    if (st < 0)
-        return st;
+    ERNE_TRY(erne_engine_run(s->engine, &phase->plan, &step, err));
     if (logits)
         memcpy(logits, rows, (size_t)n * n_vocab * sizeof(*logits));
     s->last_logits = rows + (size_t)(step.n_out - 1) * n_vocab;
@@ -243,10 +212,14 @@ int erne_session_eval(struct erne_session *session, const int32_t *tokens, size_
     const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
     const int32_t n_past = s->kv.n_past;
     const int32_t n_batch = s->prefill.max_tokens > 0 ? s->prefill.max_tokens : 1;
+    const struct erne_positions at = s->media.at;
     int st;
 
     ERNE_TRY(check_tokens(s, tokens, n, err));
     ERNE_TRY(erne_kvcache_grow(&s->kv, (int32_t)n, err));
+    st = erne_session_media_place(s, n_past, tokens, n, err);
+    if (st < 0)
+        goto fail;
     memcpy(s->tokens + n_past, tokens, n * sizeof(*tokens));
     for (int32_t done = 0; done < (int32_t)n;) {
         const int32_t left = (int32_t)n - done;
@@ -261,6 +234,7 @@ int erne_session_eval(struct erne_session *session, const int32_t *tokens, size_
     return 0;
 fail:
     erne_kvcache_truncate(&s->kv, n_past);
+    s->media.at = at;
     s->last_logits = NULL;
     if (st == ERNE_ECANCELLED)
         atomic_store(&s->cancel, 0);
@@ -303,7 +277,9 @@ int erne_session_rewind(struct erne_session *session, int n_keep, struct erne_er
     if (n_keep < 0 || n_keep > session->kv.n_past)
         return erne_fail(err, ERNE_EINVAL, "cannot keep %d tokens of %d", n_keep,
                          session->kv.n_past);
+    ERNE_TRY(erne_session_media_check_cut(session, n_keep, err));
     erne_kvcache_truncate(&session->kv, n_keep);
+    erne_session_media_cut(session, n_keep);
     session->last_logits = NULL;
     return 0;
 }

@@ -60,7 +60,7 @@ static void begin_heads(const struct erne_node *node, const struct shape *s,
             u->q[i * width + j] = q[j] * node->params.attention.scale;
         for (int64_t h = 0; h < s->group; h++)
             u->heads[i * s->group + h] =
-                (struct cpu_softmax){ -FLT_MAX, 0.0f, out + h * s->d };
+                (struct cpu_softmax){ .max = -FLT_MAX, .out = out + h * s->d };
     }
 }
 

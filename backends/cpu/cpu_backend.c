@@ -171,6 +171,7 @@ static int cpu_reserve_scratch(struct erne_backend *be, size_t n_bytes)
 
 static const struct erne_op_impl *const embed[] = { &cpu_embed, NULL };
 static const struct erne_op_impl *const rms_norm[] = { &cpu_rms_norm, NULL };
+static const struct erne_op_impl *const layer_norm[] = { &cpu_layer_norm, NULL };
 static const struct erne_op_impl *const matmul[] = {
 #ifdef ERNE_HAVE_ONEDNN
     &cpu_matmul_onednn,
@@ -180,6 +181,8 @@ static const struct erne_op_impl *const matmul[] = {
 static const struct erne_op_impl *const rope[] = { &cpu_rope, NULL };
 static const struct erne_op_impl *const kv_append[] = { &cpu_kv_append, NULL };
 static const struct erne_op_impl *const attention[] = { &cpu_attention, NULL };
+static const struct erne_op_impl *const segment_attention[] = { &cpu_segment_attention,
+                                                                NULL };
 static const struct erne_op_impl *const gather_rows[] = { &cpu_gather_rows, NULL };
 static const struct erne_op_impl *const scatter_rows[] = { &cpu_scatter_rows, NULL };
 static const struct erne_op_impl *const moe_route[] = { &cpu_moe_route, NULL };

@@ -42,7 +42,8 @@ struct cpu_kv_page {
 /* Running softmax of one query head: out = sum of e^(s - max) v, total = sum of the e. */
 struct cpu_softmax {
     float max, total;
-    float *out; /* [d], divided by total at the end */
+    float *out;  /* [d], divided by total at the end; attend only */
+    float scale; /* of scores; softmax_tile only */
 };
 
 /* What happens to one token's 64 sums before they are written. */
@@ -54,9 +55,17 @@ struct cpu_epilogue {
     int n, n_rows;         /* results, and rows of the tile that exist */
 };
 
+struct cpu_layer_norm {
+    const float *w, *bias; /* [n] */
+    float eps;
+};
+
 struct cpu_kernels {
     /* dst [n] = x [n] / rms(x) * w [n] */
     void (*rms_norm)(float *dst, const float *x, const float *w, int64_t n, float eps);
+    /* dst [n] = (x - mean) / sqrt(var + eps) * w + bias */
+    void (*layer_norm)(float *dst, const float *x, const struct cpu_layer_norm *norm,
+                       int64_t n);
     void (*f16_from_f32)(uint16_t *dst, const float *src, int64_t n);
     void (*f32_from_f16)(float *dst, const uint16_t *src, int64_t n);
     void (*finish)(const struct cpu_epilogue *e, float acc[ERNE_TILE_ROWS]);
@@ -71,6 +80,10 @@ struct cpu_kernels {
                                        int64_t n);
     /* Takes a page into a head's softmax. q [d] is scaled already. */
     void (*attend)(struct cpu_softmax *s, const float *q, const struct cpu_kv_page *kv);
+    /* Takes scores [64], of which first .. end count, into a row's softmax and replaces
+     * them by their exponentials, the others by 0. Answers what sums so far are to be
+     * multiplied by. */
+    float (*softmax_tile)(struct cpu_softmax *s, float *scores, int first, int end);
     float w8_zero; /* what tile_int expects in cpu_tile.zero of w8 */
 };
 

@@ -1,5 +1,5 @@
-/* cpu_rows.c -- operators that handle one row at a time: embed, rms_norm, rope,
- * kv_append, gather_rows, scatter_rows. Each thread takes a share of the rows. */
+/* cpu_rows.c -- operators that handle one row at a time: embed, norms, rope, kv_append,
+ * gather_rows, scatter_rows. Each thread takes a share of the rows. */
 #include "backends/cpu/cpu.h"
 
 #include <math.h>
@@ -32,6 +32,21 @@ static int rms_norm_run(struct erne_backend *be, const struct erne_node *node,
         cpu_of(be)->kernels.rms_norm(cpu_row(node->dst, t), cpu_row(x, t),
                                      node->src[ERNE_SRC_W]->data, x->dim[1],
                                      node->params.rms_norm.eps);
+    return ERNE_OK;
+}
+
+/* x, dst: [T, K], w, bias: [K] */
+static int layer_norm_run(struct erne_backend *be, const struct erne_node *node,
+                          const struct erne_step *step)
+{
+    const struct erne_tensor *x = node->src[ERNE_SRC_X];
+    const struct cpu_layer_norm norm = { .w = node->src[ERNE_SRC_W]->data,
+                                         .bias = node->src[ERNE_SRC_NORM_BIAS]->data,
+                                         .eps = node->params.layer_norm.eps };
+    const struct cpu_range rows = cpu_share(erne_tensor_rows(x, step));
+    for (int64_t t = rows.first; t < rows.end; t++)
+        cpu_of(be)->kernels.layer_norm(cpu_row(node->dst, t), cpu_row(x, t), &norm,
+                                       x->dim[1]);
     return ERNE_OK;
 }
 
@@ -152,6 +167,7 @@ static int scatter_rows_run(struct erne_backend *be, const struct erne_node *nod
 
 const struct erne_op_impl cpu_embed = { .name = "rows", .run = embed_run };
 const struct erne_op_impl cpu_rms_norm = { .name = "rows", .run = rms_norm_run };
+const struct erne_op_impl cpu_layer_norm = { .name = "rows", .run = layer_norm_run };
 const struct erne_op_impl cpu_rope = { .name = "rows",
                                        .scratch = rope_scratch,
                                        .run = rope_run };

@@ -56,6 +56,21 @@ static double silu(double x)
     return x / (1 + exp(-x));
 }
 
+/* The acts that work on each element. GELU (Hendrycks, Gimpel 2016, arXiv 1606.08415) is
+ * x Phi(x); by erfc, since 1 + erf cancels far below zero. */
+static double activate(enum erne_act act, double x)
+{
+    static const double root_half = 0.70710678118654752, root_2_pi = 0.79788456080286536;
+
+    switch (act) {
+    case ERNE_ACT_GELU_ERF: return 0.5 * x * erfc(-x * root_half);
+    case ERNE_ACT_GELU_TANH:
+        return x / (1 + exp(-2 * root_2_pi * (x + 0.044715 * x * x * x)));
+    case ERNE_ACT_GELU_QUICK: return x / (1 + exp(-1.702 * x));
+    default: return x;
+    }
+}
+
 /* x: [T, K], w: tile64 [N, K], bias: [N], residual, dst: [T, N'] */
 static int run(struct erne_backend *be, const struct erne_node *node,
                const struct erne_step *step)
@@ -75,7 +90,7 @@ static int run(struct erne_backend *be, const struct erne_node *node,
             store(node, t, n,
                   swiglu
                       ? silu(linear(node, w_first, t, gate)) * linear(node, w_up, t, up)
-                      : linear(node, w_first, t, n));
+                      : activate(node->params.matmul.act, linear(node, w_first, t, n)));
     }
     return 0;
 }

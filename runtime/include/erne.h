@@ -135,6 +135,8 @@ struct erne_model_info {
     uint64_t n_bytes;      /* of tensor data in the file */
     bool has_chat;         /* whether erne_chat_tokenize can work */
     bool has_thinking;     /* whether it may reason before it answers */
+    bool has_vision;       /* whether it takes pictures */
+    bool has_video;        /* whether it takes videos, too */
 };
 
 ERNE_API const struct erne_model_info *erne_engine_info(const struct erne_engine *engine);
@@ -262,13 +264,17 @@ struct erne_session_opts {
     int n_ctx;             /* positions; 0: min(n_ctx_train, 4096) */
     int n_batch;           /* tokens a prefill step takes at most; 0: 512 */
     const char *kv_type;   /* "f16", "f32" */
+    const char *vision_rule; /* which tokens vision experts take. "from-id": from the
+                                image placeholder's on, as in training; "media": those
+                                that stand for media and the marks around them;
+                                "placeholder": not the marks. NULL: "from-id" */
     struct erne_sampling sampling;
 };
 
 ERNE_API struct erne_session_opts erne_session_opts_default(void);
 
 /* Creates a session with an empty context. All its memory is taken here: nothing is
- * allocated afterwards. The engine must outlive it. */
+ * allocated afterwards but for media. The engine must outlive it. */
 ERNE_API int erne_session_create(struct erne_session **out, struct erne_engine *engine,
                                  const struct erne_session_opts *opts,
                                  struct erne_error *err);
@@ -277,8 +283,8 @@ ERNE_API void erne_session_destroy(struct erne_session **session);
 /* Appends tokens to the context and computes their logits.
  * logits: [n, n_vocab] for all tokens, or NULL: only those of the last token are kept,
  * see erne_session_logits. On failure the context is as before the call.
- * Fails: ECONTEXT (the text says both sizes), EINVAL (token outside the vocabulary),
- * ECANCELLED, EDEVICE. */
+ * Fails: ECONTEXT (the text says both sizes), EINVAL (token outside the vocabulary, or
+ * text where placeholders for the rest of a picture are due), ECANCELLED, EDEVICE. */
 ERNE_API int erne_session_eval(struct erne_session *session, const int32_t *tokens,
                                size_t n, float *logits, struct erne_error *err);
 
@@ -297,13 +303,24 @@ ERNE_API int erne_session_set_sampling(struct erne_session *session,
 ERNE_API int erne_session_n_past(const struct erne_session *session);
 ERNE_API int erne_session_n_ctx(const struct erne_session *session);
 
-/* Forgets all but the first n_keep tokens (0: everything) and frees their KV pages.
- * The last logits are gone afterwards. */
+/* Forgets all but the first n_keep tokens (0: everything) and frees their KV pages, and
+ * media that were added and not used. The last logits are gone afterwards.
+ * Fails: EINVAL (more than there are, or a cut inside a picture). */
 ERNE_API int erne_session_rewind(struct erne_session *session, int n_keep,
                                  struct erne_error *err);
 
-/* Makes a running eval stop at the next operator with ECANCELLED, or the next one if
- * none runs. Async-signal-safe. */
+/* Runs the vision tower on a picture or video, whose tokens then wait: the next
+ * placeholders that are evaluated take them, in order, however the prompt is cut. Media
+ * can be added one after the other before any of them is used; they may be closed
+ * afterwards. On failure nothing was added.
+ * Fails: EUNSUPPORTED (the model takes no such media), EINVAL (a shape that it cannot
+ * take), EFORMAT (damage that was not seen before), ECANCELLED, ENOMEM, EDEVICE. */
+ERNE_API int erne_session_add_media(struct erne_session *session,
+                                    const struct erne_media *media,
+                                    struct erne_error *err);
+
+/* Makes a running eval or add_media stop at the next operator with ECANCELLED, or the
+ * next one if none runs. Async-signal-safe. */
 ERNE_API void erne_session_cancel(struct erne_session *session);
 
 /* ----------------------------------------------------------------- media */
@@ -341,6 +358,12 @@ struct erne_media_info {
 };
 
 ERNE_API struct erne_media_info erne_media_info(const struct erne_media *media);
+
+/* How many placeholders stand for it in a prompt of the model.
+ * Fails: EUNSUPPORTED, EINVAL as erne_session_add_media. */
+ERNE_API int erne_media_n_tokens(const struct erne_engine *engine,
+                                 const struct erne_media *media, int *n_tokens,
+                                 struct erne_error *err);
 
 /* --------------------------------------------------------------- devices */
 

@@ -27,7 +27,9 @@ struct media_grid {
 
 bool media_is_video(const struct erne_media *media);
 
-/* Fails: EINVAL when one side is more than 200 times the other, or the spec makes no
+/* The frames of a folder are pictures that somebody chose: they are not enlarged as those
+ * of a video file are, but have the least size of pictures.
+ * Fails: EINVAL when one side is more than 200 times the other, or the spec makes no
  * sense. */
 int media_grid(const struct erne_media *media, const struct media_spec *spec,
                struct media_grid *out, struct erne_error *err);

@@ -256,11 +256,14 @@ int media_grid(const struct erne_media *media, const struct media_spec *spec,
                struct media_grid *out, struct erne_error *err)
 {
     const bool video = media->is_video;
+    struct media_spec limits = *spec;
     int width = media->image.width, height = media->image.height;
     int64_t n;
     struct media_grid grid = { .t = 1 };
 
-    ERNE_TRY(media_smart_resize(spec, video, &width, &height, err));
+    if (media->frames)
+        limits.video_min_pixels = limits.min_pixels;
+    ERNE_TRY(media_smart_resize(&limits, video, &width, &height, err));
     grid.gh = height / spec->patch;
     grid.gw = width / spec->patch;
     if (video)

@@ -13,15 +13,15 @@
 
 int media_sample(int64_t *indices, int64_t n_total, double fps)
 {
-    enum { PER_SECOND = 2, LEAST = 16, MOST = 180 };
-    const double duration = (double)n_total / fps, wanted = duration * PER_SECOND;
+    static const int per_second = 2, least = 16, most = 180;
+    const double duration = (double)n_total / fps, wanted = duration * per_second;
     const double end = ceil(wanted);
-    int64_t target = wanted < LEAST ? LEAST : MOST;
+    int64_t target = wanted < least ? least : most;
     int n = 0;
 
-    if (floor(wanted) >= LEAST && floor(wanted) <= MOST) {
+    if (floor(wanted) >= least && floor(wanted) <= most) {
         for (int i = 0; i < end && n < MEDIA_MAX_SAMPLES; i++) {
-            const double at = rint((double)i / PER_SECOND * fps);
+            const double at = rint((double)i / per_second * fps);
 
             if (at < (double)n_total)
                 indices[n++] = (int64_t)at;
@@ -53,7 +53,8 @@ struct stroke {
     int16_t a, b, c, d, from, to;
 };
 
-enum { HALF_WEIGHT = 45, ASCENT = 928, PIECES = 16 };
+enum { PIECES = 16 };
+static const int half_weight = 45, ascent = 928;
 
 static const struct stroke strokes[] = {
     { '0', true, 281, 356, 171, 311, 0, 360 },
@@ -125,7 +126,8 @@ static double line_distance(double x, double y, const double p[2], const double 
 static void arc_point(const struct stroke *s, int piece, double out[2])
 {
     const double radians = 3.14159265358979323846 / 180;
-    const double angle = (s->from + (s->to - s->from) * (double)piece / PIECES) * radians;
+    const double angle =
+        (s->from + (s->to - s->from) * (double)piece / (double)PIECES) * radians;
 
     out[0] = s->a + s->c * cos(angle);
     out[1] = s->b + s->d * sin(angle);
@@ -178,7 +180,7 @@ static void draw_letter(struct media_image *image, char letter, double left, dou
 
     for (int y = 0; n > 0 && y < y_end; y++)
         for (int x = x0; x < x_end; x++) {
-            const double px = (x + 0.5 - left) * unit, py = ASCENT - (y + 0.5) * unit;
+            const double px = (x + 0.5 - left) * unit, py = ascent - (y + 0.5) * unit;
             double nearest = INFINITY, cover;
 
             for (int i = 0; i < n; i++)
@@ -195,7 +197,7 @@ void media_stamp_draw(struct media_image *image, const char *text)
     const int size =
         (int)((image->width < image->height ? image->width : image->height) * 0.1);
     const int rim = (int)(size * 0.1);
-    const double half = size * HALF_WEIGHT / 1000.0;
+    const double half = size * half_weight / 1000.0;
 
     for (int pass = 0; size > 0 && pass < 2; pass++) {
         double left = 0;

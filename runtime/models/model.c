@@ -4,8 +4,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "runtime/rope.h"
+
 /* Room for the largest family: nodes and tensors a layer, and around the layers. */
-enum { NODES_A_LAYER = 16, TENSORS_A_LAYER = 40, NODES_AROUND = 8, TENSORS_AROUND = 24 };
+enum { NODES_A_LAYER = 16, TENSORS_A_LAYER = 48, NODES_AROUND = 8, TENSORS_AROUND = 24 };
 
 typedef void (*build_fn)(struct erne_graph *g, struct erne_model_io *io,
                          const struct erne_model_inputs *in);
@@ -14,6 +16,8 @@ static const build_fn families[ERNE_ARCH_COUNT] = {
     [ERNE_ARCH_ERNIE45] = erne_build_decoder,
     [ERNE_ARCH_LLAMA] = erne_build_decoder,
     [ERNE_ARCH_ERNIE45_MOE] = erne_build_decoder,
+    [ERNE_ARCH_ERNIE45_VL] = erne_build_decoder,
+    [ERNE_ARCH_PADDLEOCR_VL] = erne_build_decoder,
 };
 
 static struct erne_tensor *rows_input(struct erne_graph *g, const char *name,
@@ -22,12 +26,37 @@ static struct erne_tensor *rows_input(struct erne_graph *g, const char *name,
     return erne_graph_input(g, name, ERNE_TYPE_I32, rows_of, 1, &n);
 }
 
+static void add_inputs(struct erne_graph *g, struct erne_model_io *io,
+                       const struct erne_model_inputs *in)
+{
+    const struct erne_model_desc *desc = &in->file->desc;
+    const int64_t n = in->max_tokens;
+    const int64_t axes[] = { n, erne_rope_n_axes(desc) };
+    const int64_t embd[] = { n, desc->n_embd };
+
+    *io = (struct erne_model_io){ 0 };
+    io->tokens = rows_input(g, "tokens", ERNE_ROWS_TOKENS, n);
+    io->position = rows_input(g, "position", ERNE_ROWS_TOKENS, n);
+    io->slot = rows_input(g, "slot", ERNE_ROWS_TOKENS, n);
+    io->table = rows_input(g, "page_table", ERNE_ROWS_FIXED, in->kv->n_pages);
+    io->out_rows = rows_input(g, "out_rows", ERNE_ROWS_OUTPUTS, n);
+    io->rope_position =
+        erne_graph_input(g, "rope_position", ERNE_TYPE_I32, ERNE_ROWS_TOKENS, 2, axes);
+    if (desc->vision.n_layers > 0) {
+        io->features =
+            erne_graph_input(g, "features", ERNE_TYPE_F32, ERNE_ROWS_FIXED, 2, embd);
+        io->feature_rows = rows_input(g, "feature_rows", ERNE_ROWS_TOKENS, n);
+    }
+    if (erne_moe_n_banks(desc) > 1)
+        io->kind = rows_input(g, "kind", ERNE_ROWS_TOKENS, n);
+}
+
 int erne_model_build(struct erne_graph *g, struct erne_model_io *io,
                      const struct erne_model_inputs *in, struct erne_error *err)
 {
     const struct erne_model_desc *desc = &in->file->desc;
     const size_t n_layers = (size_t)desc->n_layers;
-    const size_t n_experts = (size_t)desc->moe.n_experts;
+    const size_t n_experts = (size_t)desc->moe.n_experts * (size_t)erne_moe_n_banks(desc);
     int st;
 
     if (!families[desc->arch])
@@ -37,11 +66,7 @@ int erne_model_build(struct erne_graph *g, struct erne_model_io *io,
                          (TENSORS_A_LAYER + 2 * n_experts) * n_layers + TENSORS_AROUND);
     if (st < 0)
         return erne_fail(err, st, "no memory for the graph of %d layers", desc->n_layers);
-    io->tokens = rows_input(g, "tokens", ERNE_ROWS_TOKENS, in->max_tokens);
-    io->position = rows_input(g, "position", ERNE_ROWS_TOKENS, in->max_tokens);
-    io->slot = rows_input(g, "slot", ERNE_ROWS_TOKENS, in->max_tokens);
-    io->table = rows_input(g, "page_table", ERNE_ROWS_FIXED, in->kv->n_pages);
-    io->out_rows = rows_input(g, "out_rows", ERNE_ROWS_OUTPUTS, in->max_tokens);
+    add_inputs(g, io, in);
     families[desc->arch](g, io, in);
     if (g->err.status < 0) {
         if (err)

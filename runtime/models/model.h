@@ -14,7 +14,7 @@
 /* What a graph is built from. max_tokens: rows of the largest step. */
 struct erne_model_inputs {
     const struct erne_model_file *file;
-    const float *inv_freq; /* [head_dim / 2] */
+    const float *inv_freq; /* [A, head_dim / 2]: erne_rope_text_freqs */
     const struct erne_kvcache *kv;
     int32_t max_tokens;
 };
@@ -26,6 +26,11 @@ struct erne_model_io {
     struct erne_tensor *slot;     /* I32 [T] */
     struct erne_tensor *table;    /* I32 [n_pages] */
     struct erne_tensor *out_rows; /* I32 [O]: rows whose logits are wanted */
+    struct erne_tensor *rope_position; /* I32 [T, A]: A = erne_rope_n_axes */
+    /* NULL: the model has no such thing. */
+    struct erne_tensor *features;     /* f32 [T, n_embd]: rows for placeholders */
+    struct erne_tensor *feature_rows; /* I32 [T]: which one a token takes, or -1 */
+    struct erne_tensor *kind;         /* I32 [T]: the bank of experts of a token */
     struct erne_tensor *logits;   /* f32 [O, n_vocab] */
 };
 

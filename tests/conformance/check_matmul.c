@@ -16,9 +16,9 @@
  * of the sums' natural size, sqrt(sum x^2 w^2), or below what int8 costs these very
  * inputs where that is more: a short row may have an unlucky maximum. SWIGLU has the
  * errors of two such sums, but half of its gates are closed: its size is the product of
- * both. With minima, codes and minima may be summed apart: f32 then rounds |w| + 2
- * |minimum|. The bound is the scheme's, not the implementation's: none is trusted to say
- * how it works.
+ * both; that of GELU is the sum's. With minima, codes and minima may be summed apart: f32
+ * then rounds |w| + 2 |minimum|. The bound is the scheme's, not the implementation's:
+ * none is trusted to say how it works.
  *
  * An implementation may flush denormals to zero: 2 FLT_MIN sum (|x| + |w| + 1) more.
  */
@@ -33,38 +33,53 @@
 
 enum { BIAS = 1, RESIDUAL = 2 };
 
+enum {
+    NONE = ERNE_ACT_NONE,
+    ERF = ERNE_ACT_GELU_ERF,
+    TANH = ERNE_ACT_GELU_TANH,
+    QUICK = ERNE_ACT_GELU_QUICK
+};
+
 /* n_ff > 0: SWIGLU; N then is as many rows as n_ff takes. */
 static const struct {
     int32_t n_tok;
     int64_t n, k, n_ff, gap;
     int extra;
     bool bench;
+    int act;
 } shapes[] = {
-    { 1, 1, 1, 0, 0, 0, false },
-    { 1, 64, 64, 0, 0, 0, false },
-    { 1, 200, 160, 0, 0, BIAS | RESIDUAL, false },
-    { 2, 65, 33, 0, 0, 0, false },
-    { 2, 64, 1, 0, 0, 0, false },
-    { 3, 64, 128, 0, 0, BIAS, false },
-    { 5, 48, 100, 0, 3, RESIDUAL, false },
-    { 8, 192, 64, 0, 0, BIAS | RESIDUAL, false },
-    { 16, 64, 256, 0, 0, 0, false },
-    { 17, 70, 96, 0, 7, 0, false },
-    { 33, 40, 200, 0, 0, 0, false },
-    { 64, 70, 64, 0, 5, RESIDUAL, false },
-    { 100, 33, 40, 0, 0, BIAS, false },
-    { 65, 64, 64, 0, 0, BIAS | RESIDUAL, false },
-    { 1, 0, 96, 32, 0, 0, false },
-    { 1, 0, 64, 7, 0, BIAS, false },
-    { 3, 0, 100, 20, 3, 0, false },
-    { 17, 0, 128, 50, 0, 0, false },
-    { 33, 0, 65, 33, 0, BIAS | RESIDUAL, false },
-    { 1, 2560, 1024, 0, 0, 0, true },
-    { 1, 0, 1024, 3072, 0, 0, true },
-    { 1, 1024, 3072, 0, 0, RESIDUAL, true },
-    { 16, 2560, 1024, 0, 0, 0, true },
-    { 256, 2560, 1024, 0, 0, 0, true },
-    { 256, 0, 1024, 3072, 0, 0, true },
+    { 1, 1, 1, 0, 0, 0, false, NONE },
+    { 1, 64, 64, 0, 0, 0, false, NONE },
+    { 1, 200, 160, 0, 0, BIAS | RESIDUAL, false, NONE },
+    { 2, 65, 33, 0, 0, 0, false, NONE },
+    { 2, 64, 1, 0, 0, 0, false, NONE },
+    { 3, 64, 128, 0, 0, BIAS, false, NONE },
+    { 5, 48, 100, 0, 3, RESIDUAL, false, NONE },
+    { 8, 192, 64, 0, 0, BIAS | RESIDUAL, false, NONE },
+    { 16, 64, 256, 0, 0, 0, false, NONE },
+    { 17, 70, 96, 0, 7, 0, false, NONE },
+    { 33, 40, 200, 0, 0, 0, false, NONE },
+    { 64, 70, 64, 0, 5, RESIDUAL, false, NONE },
+    { 100, 33, 40, 0, 0, BIAS, false, NONE },
+    { 65, 64, 64, 0, 0, BIAS | RESIDUAL, false, NONE },
+    { 1, 0, 96, 32, 0, 0, false, NONE },
+    { 1, 0, 64, 7, 0, BIAS, false, NONE },
+    { 3, 0, 100, 20, 3, 0, false, NONE },
+    { 17, 0, 128, 50, 0, 0, false, NONE },
+    { 33, 0, 65, 33, 0, BIAS | RESIDUAL, false, NONE },
+    { 2, 66, 48, 0, 0, BIAS, false, ERF },
+    { 17, 130, 100, 0, 3, BIAS | RESIDUAL, false, ERF },
+    { 1, 64, 33, 0, 0, 0, false, TANH },
+    { 33, 70, 128, 0, 0, BIAS, false, TANH },
+    { 3, 100, 64, 0, 5, BIAS, false, QUICK },
+    { 70, 64, 160, 0, 0, 0, false, QUICK },
+    { 1, 2560, 1024, 0, 0, 0, true, NONE },
+    { 1, 0, 1024, 3072, 0, 0, true, NONE },
+    { 1, 1024, 3072, 0, 0, RESIDUAL, true, NONE },
+    { 16, 2560, 1024, 0, 0, 0, true, NONE },
+    { 256, 2560, 1024, 0, 0, 0, true, NONE },
+    { 256, 0, 1024, 3072, 0, 0, true, NONE },
+    { 1024, 5120, 1280, 0, 0, BIAS, true, QUICK },
 };
 
 /* Case i is a shape in a scheme. */
@@ -95,6 +110,13 @@ static int64_t n_rows_of(size_t s)
     return shapes[s].n_ff ? 2 * ERNE_SWIGLU_RUN * n_runs : shapes[s].n;
 }
 
+static const char *const acts[ERNE_ACT_COUNT] = {
+    [ERNE_ACT_NONE] = "",
+    [ERNE_ACT_GELU_ERF] = " gelu",
+    [ERNE_ACT_GELU_TANH] = " gelu_tanh",
+    [ERNE_ACT_GELU_QUICK] = " gelu_quick",
+};
+
 static void describe(size_t i, char name[OP_CASE_NAME_MAX])
 {
     const size_t s = shape_of(i);
@@ -103,8 +125,9 @@ static void describe(size_t i, char name[OP_CASE_NAME_MAX])
     erne_scheme_name(scheme_of(i), scheme);
     snprintf(n, sizeof(n), shapes[s].n_ff ? "swiglu%" PRId64 : "N%" PRId64,
              shapes[s].n_ff ? shapes[s].n_ff : shapes[s].n);
-    snprintf(name, OP_CASE_NAME_MAX, "%s T%d %s K%" PRId64 "%s%s%s", scheme,
-             shapes[s].n_tok, n, shapes[s].k, shapes[s].extra & BIAS ? " bias" : "",
+    snprintf(name, OP_CASE_NAME_MAX, "%s T%d %s K%" PRId64 "%s%s%s%s", scheme,
+             shapes[s].n_tok, n, shapes[s].k, acts[shapes[s].act],
+             shapes[s].extra & BIAS ? " bias" : "",
              shapes[s].extra & RESIDUAL ? " residual" : "", shapes[s].gap ? " view" : "");
 }
 
@@ -120,7 +143,7 @@ static void build(struct op_trial *t, size_t i)
     struct erne_tensor **src = t->node.src;
 
     t->step.n_tok = shapes[s].n_tok;
-    t->node.params.matmul.act = n_ff ? ERNE_ACT_SWIGLU : ERNE_ACT_NONE;
+    t->node.params.matmul.act = n_ff ? ERNE_ACT_SWIGLU : (enum erne_act)shapes[s].act;
     src[ERNE_SRC_X] = op_add_rows(t, "x", ERNE_ROWS_TOKENS, shapes[s].k, shapes[s].gap);
     src[ERNE_SRC_W] = op_add_weight(t, scheme_of(i), n, shapes[s].k);
     /* The product of two large sums would not fit f32. */
@@ -271,6 +294,18 @@ static struct sum swiglu_of(const struct sum *gate, const struct sum *up)
     };
 }
 
+/* The forms of GELU have slopes of at most 1.13, and f32 rounds their parts. Far below
+ * zero, where they vanish, a product by an exponential that is clamped is left. */
+static struct sum gelu_of(const struct sum *x)
+{
+    return (struct sum){
+        .value = x->value, /* at most that */
+        .bound = 1.13 * x->bound + 1e-6 * fabs(x->value) + (double)FLT_MIN,
+        .energy = x->energy,
+        .noise = 1.13 * 1.13 * x->noise,
+    };
+}
+
 /* Bounds of column n of dst; adds the column's energy and noise to total. */
 static void bound_column(struct walk *walk, int64_t n, struct sum *total)
 {
@@ -289,6 +324,8 @@ static void bound_column(struct walk *walk, int64_t n, struct sum *total)
             const struct sum up = sum_of(walk, &walk->rows[1], token);
 
             sum = swiglu_of(&sum, &up);
+        } else if (t->node.params.matmul.act != ERNE_ACT_NONE) {
+            sum = gelu_of(&sum);
         }
         total->energy += sum.energy;
         total->noise += sum.noise;

@@ -18,12 +18,15 @@
 
 #include "erne.h"
 
-enum { MAX_TOKENS = 512, MAX_PATH = 1024, N_GREEDY = 4 };
+enum { MAX_TOKENS = 512, MAX_MEDIA = 8, MAX_PATH = 1024, N_GREEDY = 4 };
 
 /* One golden case as read from its folder. */
 struct golden {
     const char *dir, *work_dir;
-    char src[MAX_PATH]; /* what is converted: model.gguf in dir, else dir */
+    char src[MAX_PATH]; /* what is converted: model.gguf in dir, or the folder that
+                           model.txt names, else dir */
+    struct erne_media *media[MAX_MEDIA]; /* fill the placeholders */
+    size_t n_media;
     int32_t tokens[MAX_TOKENS];
     size_t n_tokens, n_vocab;
     float *logits; /* [n_tokens, n_vocab] */
@@ -85,16 +88,51 @@ static float *read_npy(const char *dir, const char *name, size_t *n_floats)
     return data;
 }
 
-static void golden_read(struct golden *g)
+/* What is converted for the case. */
+static void find_source(struct golden *g)
 {
+    char path[MAX_PATH], home[64] = "";
+    snprintf(path, sizeof path, "%s/model.txt", g->dir);
+    FILE *file = fopen(path, "rb");
+    if (file) {
+        assert_int_equal(fscanf(file, "%63s", home), 1);
+        fclose(file);
+        snprintf(g->src, sizeof g->src, "%s/%s", g->dir, home);
+        return;
+    }
     snprintf(g->src, sizeof g->src, "%s/model.gguf", g->dir);
-    FILE *file = fopen(g->src, "rb");
+    file = fopen(g->src, "rb");
     if (file)
         fclose(file);
     else
         snprintf(g->src, sizeof g->src, "%s", g->dir);
+}
 
-    file = open_in_dir(g->dir, "tokens.txt");
+/* Opens what media.txt lists, "image FILE" or "video FOLDER" a line, if there is one. */
+static void read_media(struct golden *g)
+{
+    char path[MAX_PATH], kind[8], name[64];
+    struct erne_error err = { 0 };
+    snprintf(path, sizeof path, "%s/media.txt", g->dir);
+    FILE *file = fopen(path, "rb");
+    while (file && fscanf(file, "%7s %63s", kind, name) == 2) {
+        assert_true(g->n_media < MAX_MEDIA);
+        struct erne_media **media = &g->media[g->n_media++];
+        snprintf(path, sizeof path, "%s/%s", g->dir, name);
+        if ((strcmp(kind, "image") == 0 ? erne_media_open_image(media, path, &err)
+                                        : erne_media_open_frames(media, path, &err)) != 0)
+            fail_msg("%s", err.text);
+    }
+    if (file)
+        fclose(file);
+}
+
+static void golden_read(struct golden *g)
+{
+    find_source(g);
+    read_media(g);
+
+    FILE *file = open_in_dir(g->dir, "tokens.txt");
     int id;
     while (g->n_tokens < MAX_TOKENS && fscanf(file, "%d", &id) == 1)
         g->tokens[g->n_tokens++] = id;
@@ -172,6 +210,14 @@ static struct erne_session *session_create(struct erne_engine *engine,
     return session;
 }
 
+static void add_media(struct erne_session *session, const struct golden *g)
+{
+    struct erne_error err = { 0 };
+    for (size_t i = 0; i < g->n_media; i++)
+        if (erne_session_add_media(session, g->media[i], &err) != 0)
+            fail_msg("media %zu: %s", i, err.text);
+}
+
 /* Evaluates tokens first .. n_tokens in pieces of `chunk` into logits [n_tokens,
  * n_vocab], whose rows before `first` stay as they are. */
 static void eval_from(struct erne_session *session, const struct golden *g, size_t first,
@@ -205,6 +251,7 @@ static float *run(const struct golden *g, const struct setup *setup)
         return NULL;
     struct erne_session *session = session_create(engine, setup);
     float *logits = logits_alloc(g);
+    add_media(session, g);
     eval_from(session, g, 0, setup->chunk, logits);
     erne_session_destroy(&session);
     erne_engine_close(&engine);
@@ -284,7 +331,8 @@ static void test_f16_cache(void **state)
     free(logits);
 }
 
-/* What is evaluated again after a rewind gives what it gave before. */
+/* What is evaluated again after a rewind gives what it gave before. With media that means
+ * from the beginning: what was in the middle of them cannot be gone back to. */
 static void test_rewind(void **state)
 {
     const struct golden *g = *state;
@@ -295,10 +343,12 @@ static void test_rewind(void **state)
     struct erne_session *session = session_create(engine, &setup);
     float *logits = logits_alloc(g);
     const size_t kept[] = { g->n_tokens / 2, 1, 0 };
+    add_media(session, g);
     eval_from(session, g, 0, 0, logits);
-    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+    for (size_t i = g->n_media > 0 ? 2 : 0; i < sizeof kept / sizeof kept[0]; i++) {
         assert_int_equal(erne_session_rewind(session, (int)kept[i], &err), 0);
         assert_int_equal(erne_session_n_past(session), kept[i]);
+        add_media(session, g);
         eval_from(session, g, kept[i], 5, logits);
         check_close(g, &setup, logits, g->logits, 1e-4);
     }
@@ -317,6 +367,7 @@ static bool generate(const struct golden *g, const struct setup *setup, float *r
     if (!engine)
         return false;
     struct erne_session *session = session_create(engine, setup);
+    add_media(session, g);
     assert_int_equal(erne_session_eval(session, g->tokens, g->n_tokens, NULL, &err), 0);
     for (size_t i = 0; i < N_GREEDY; i++) {
         memcpy(rows + i * g->n_vocab, erne_session_logits(session),
@@ -446,7 +497,7 @@ int main(int argc, char **argv)
     }
     struct golden g = { .dir = argv[1], .work_dir = argv[2] };
     golden_read(&g);
-    g.is_moe = strstr(g.dir, "/golden/moe") != NULL;
+    g.is_moe = strstr(g.dir, "/golden/moe") || strstr(g.dir, "/golden/vl");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_convert, &g),
         cmocka_unit_test_prestate(test_f32_weights, &g),
@@ -458,6 +509,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(test_quantisation_error, &g),
     };
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    for (size_t i = 0; i < g.n_media; i++)
+        erne_media_close(&g.media[i]);
     free(g.logits);
     return n_failed;
 }

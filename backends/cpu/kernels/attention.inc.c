@@ -65,3 +65,24 @@ static void attend(struct cpu_softmax *s, const float *q, const struct cpu_kv_pa
     s->total = s->total * keep + v_sum(total);
     s->max = top;
 }
+
+static float softmax_tile(struct cpu_softmax *s, float *scores, int first, int end)
+{
+    float top = s->max;
+    for (int i = first; i < end; i++)
+        top = fmaxf(top, scores[i] * s->scale);
+    float keep = expf(s->max - top);
+    vf total = v_set1(0.0f);
+    for (int i = 0; i < ERNE_TILE_ROWS; i += VL)
+        v_store(scores + i, v_exp(v_sub(v_mul(v_load(scores + i), v_set1(s->scale)),
+                                        v_set1(top))));
+    for (int i = 0; i < first; i++)
+        scores[i] = 0.0f;
+    for (int i = end; i < ERNE_TILE_ROWS; i++)
+        scores[i] = 0.0f;
+    for (int i = 0; i < ERNE_TILE_ROWS; i += VL)
+        total = v_add(total, v_load(scores + i));
+    s->total = s->total * keep + v_sum(total);
+    s->max = top;
+    return keep;
+}

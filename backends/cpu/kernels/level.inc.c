@@ -10,6 +10,7 @@
 void CPU_KERNELS_INIT(struct cpu_kernels *k)
 {
     k->rms_norm = rms_norm;
+    k->layer_norm = layer_norm;
     k->f16_from_f32 = f16_from_f32;
     k->f32_from_f16 = f32_from_f16;
     k->finish = finish;
@@ -21,5 +22,6 @@ void CPU_KERNELS_INIT(struct cpu_kernels *k)
     k->tile_int[ERNE_CODEC_W4] = tile_w4;
     k->tile_int[ERNE_CODEC_W2] = tile_w2;
     k->attend = attend;
+    k->softmax_tile = softmax_tile;
     k->w8_zero = W8_ZERO;
 }
