@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/models/model.h"
+#include "runtime/positions.h"
 #include "runtime/rope.h"
 
 enum { MAX_THREADS = 4096 };
@@ -201,4 +202,9 @@ bool erne_engine_is_stop(const struct erne_engine *engine, int32_t token)
         if (desc->stop[i] == token)
             return true;
     return false;
+}
+
+bool erne_engine_is_placeholder(const struct erne_engine *engine, int32_t token)
+{
+    return erne_is_placeholder(&engine->file.desc.vision, token);
 }

@@ -158,6 +158,9 @@ static int store(struct cli_args *args, const struct given *g, struct erne_error
     case CLI_FLAG: *(bool *)field = true; break;
     case CLI_TEXT: *(const char **)field = g->value; break;
     case CLI_LIST: return append(field, g->value, err);
+    case CLI_MEDIA:
+        st = append(field, g->option->names, err);
+        return st == ERNE_OK ? append(field, g->value, err) : st;
     case CLI_INT:
         st = parse_integer(&x, g, err);
         if (st == ERNE_OK)
@@ -176,7 +179,8 @@ static int store(struct cli_args *args, const struct given *g, struct erne_error
 /* An empty text would match everywhere, or name no file. */
 static bool needs_text(const struct cli_option *o)
 {
-    return o->kind == CLI_LIST || (o->kind == CLI_TEXT && strcmp(o->value, "TEXT") != 0);
+    return o->kind == CLI_LIST || o->kind == CLI_MEDIA ||
+           (o->kind == CLI_TEXT && strcmp(o->value, "TEXT") != 0);
 }
 
 /* Reads the option at argv[*i] and its value, which may be argv[*i + 1]. */
@@ -266,7 +270,8 @@ void cli_args_deinit(struct cli_args *args)
     free(args->stops.items);
     free(args->rules.items);
     free(args->loras.items);
-    args->stops = args->rules = args->loras = (struct cli_list){ 0 };
+    free(args->media.items);
+    args->stops = args->rules = args->loras = args->media = (struct cli_list){ 0 };
 }
 
 /* ------------------------------------------------------------------- help */

@@ -51,7 +51,7 @@ struct cli_args {
 
     const char *prompt, *prompt_file, *system, *tokens_file, *output;
     const char *base, *save_base;
-    struct cli_list stops, rules, loras;
+    struct cli_list stops, rules, loras, media;
     int n_predict, n_chunks; /* -1: no limit */
     int thinking;            /* -1: as the model does */
     int reasoning;           /* enum cli_reasoning */

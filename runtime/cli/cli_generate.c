@@ -33,14 +33,43 @@ static size_t common_prefix(const struct cli_ids *a, const struct cli_ids *promp
     return n;
 }
 
+/* Cuts the context to what the prompt begins with, and not inside a picture; then adds
+ * the media behind that. */
+static int keep_prefix(struct cli_generator *g, const struct cli_ids *prompt,
+                       const struct cli_media *media, struct erne_error *err)
+{
+    const uint64_t start = pf_time_ns();
+    size_t n_keep = common_prefix(&g->context, prompt), n_done = 0, left = 0;
+    int st = cli_media_count(media, g->model, prompt->data, n_keep, &n_done, &left, err);
+
+    if (left > 0)
+        n_keep = n_done = 0;
+    if (st == ERNE_OK)
+        st = erne_session_rewind(g->model->session, (int)n_keep, err);
+    if (st < 0)
+        return st;
+    g->context.n = n_keep;
+    st = cli_media_add(media, n_done, g->model, err);
+    g->stats = (struct cli_stats){
+        .n_reused = n_keep,
+        .n_media = media->n - n_done,
+        .vision_seconds = (double)(pf_time_ns() - start) * 1e-9,
+    };
+    return st;
+}
+
+void cli_forget(struct cli_generator *g)
+{
+    g->context.n = 0;
+}
+
 int cli_prefill(struct cli_generator *g, const struct cli_ids *prompt,
-                struct erne_error *err)
+                const struct cli_media *media, struct erne_error *err)
 {
     enum { STEP = 512 };
-    const uint64_t start = pf_time_ns();
     const size_t n_ctx = (size_t)erne_session_n_ctx(g->model->session);
-    const size_t n_keep = common_prefix(&g->context, prompt);
-    size_t at = n_keep;
+    uint64_t start;
+    size_t n_keep, at;
     int st;
 
     if (prompt->n == 0)
@@ -50,10 +79,11 @@ int cli_prefill(struct cli_generator *g, const struct cli_ids *prompt,
                         "context length exceeded: the prompt has %zu tokens, the context "
                         "holds %zu and an answer needs room too",
                         prompt->n, n_ctx);
-    st = erne_session_rewind(g->model->session, (int)n_keep, err);
+    st = keep_prefix(g, prompt, media, err);
     if (st < 0)
         return st;
-    g->context.n = n_keep;
+    start = pf_time_ns();
+    n_keep = at = g->context.n;
     for (; st == ERNE_OK && at < prompt->n;) {
         const size_t left = prompt->n - at, n = left < STEP ? left : STEP;
 
@@ -62,11 +92,8 @@ int cli_prefill(struct cli_generator *g, const struct cli_ids *prompt,
         if (prompt->n - n_keep > STEP)
             cli_progress(NULL, at - n_keep, prompt->n - n_keep, "prompt");
     }
-    g->stats = (struct cli_stats){
-        .n_prompt = prompt->n - n_keep,
-        .n_reused = n_keep,
-        .prompt_seconds = (double)(pf_time_ns() - start) * 1e-9,
-    };
+    g->stats.n_prompt = prompt->n - n_keep;
+    g->stats.prompt_seconds = (double)(pf_time_ns() - start) * 1e-9;
     return st;
 }
 
@@ -231,6 +258,9 @@ void cli_stats_print(const struct cli_generator *g)
     fprintf(stderr, "[ Prompt: %.1f t/s | Generation: %.1f t/s ]\n",
             rate(s->n_prompt, s->prompt_seconds),
             rate(s->n_generated, s->generate_seconds));
+    if (s->n_media > 0)
+        fprintf(stderr, "  %zu picture%s or video%s in %.2f s\n", s->n_media,
+                s->n_media > 1 ? "s" : "", s->n_media > 1 ? "s" : "", s->vision_seconds);
     fprintf(stderr, "  %zu prompt tokens in %.2f s", s->n_prompt, s->prompt_seconds);
     if (s->n_reused > 0)
         fprintf(stderr, " (%zu more kept from before)", s->n_reused);

@@ -26,6 +26,13 @@ const struct cli_option cli_options[] = {
       "the prompt; - reads standard input" },
     { "-f, --file", "FILE", CLI_TEXT, AT(prompt_file), 0, 0, CLI_RUN | CLI_EVAL,
       "take the text from a file; - reads standard input" },
+    { "--image", "FILE", CLI_MEDIA, AT(media), 0, 0, TALK | CLI_LOGITS,
+      "a picture in front of the (first) prompt: JPEG, PNG or WebP; may be given several "
+      "times" },
+    { "--video", "FILE", CLI_MEDIA, AT(media), 0, 0, TALK | CLI_LOGITS,
+      "a video in front of the (first) prompt, or a folder of its frames; likewise" },
+    { "--vision-rule", "RULE", CLI_TEXT, AT(session.vision_rule), 0, 0, COMPUTE,
+      "tokens for vision experts: from-id (default), media or placeholder" },
     { "-sys, --system-prompt", "TEXT", CLI_TEXT, AT(system), 0, 0, TALK,
       "what the model is told before the conversation" },
     { "--raw, --no-chat", NULL, CLI_FLAG, AT(raw), 0, 0, CLI_RUN,

@@ -8,6 +8,7 @@ enum cli_kind {
     CLI_FLAG,  /* bool */
     CLI_TEXT,  /* const char * */
     CLI_LIST,  /* struct cli_list */
+    CLI_MEDIA, /* struct cli_list: the option's name, then its value, each time */
     CLI_INT,   /* int */
     CLI_INT64, /* int64_t */
     CLI_FLOAT, /* float */

@@ -29,7 +29,7 @@ void cli_rows_deinit(struct cli_rows *rows)
 int cli_rows_eval(struct cli_rows *rows, const int32_t *ids, size_t n, size_t from,
                   struct erne_error *err)
 {
-    int st = erne_session_rewind(rows->session, 0, err);
+    int st = ERNE_OK;
 
     for (size_t at = 0, step; st == ERNE_OK && at < n; at += step) {
         const bool wanted = at >= from;

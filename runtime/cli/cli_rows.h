@@ -22,7 +22,7 @@ int cli_rows_init(struct cli_rows *rows, const struct cli_model *model, int n_ba
                   struct erne_error *err);
 void cli_rows_deinit(struct cli_rows *rows);
 
-/* Evaluates ids [n] from an empty context and visits the rows from `from` on. */
+/* Evaluates ids [n] behind the context and visits the rows from `from` on. */
 int cli_rows_eval(struct cli_rows *rows, const int32_t *ids, size_t n, size_t from,
                   struct erne_error *err);
 

@@ -13,34 +13,64 @@ struct chat {
     struct cli_args *args;
     struct cli_model model;
     struct cli_generator gen;
-    struct erne_message *messages; /* [n]; texts are owned, roles are not */
+    struct erne_message *messages; /* [n]; texts and parts are owned, roles are not */
     size_t n;
-    bool answered; /* whether there are statistics to show */
+    struct cli_media media;   /* of all messages, in order */
+    struct cli_media waiting; /* for the next question */
+    bool answered;            /* whether there are statistics to show */
     bool quit;
 };
 
 /* ----------------------------------------------------------- conversation */
 
+/* Another picture may stand where one of these did: the session's context is of no use
+ * once a message with media is gone. */
 static void drop_from(struct chat *c, size_t n_keep)
 {
-    while (c->n > n_keep)
-        free((void *)c->messages[--c->n].text);
+    while (c->n > n_keep) {
+        const struct erne_message *m = &c->messages[--c->n];
+
+        free((void *)m->parts[m->n_parts - 1].text);
+        free((void *)m->parts);
+        if (m->n_parts > 1)
+            cli_forget(&c->gen);
+        cli_media_drop(&c->media, m->n_parts - 1);
+    }
 }
 
-/* Takes text; frees it when it fails. */
+/* Takes text, and frees it when it fails; takes media when it succeeds. */
 static int add_message(struct chat *c, const char *role, char *text,
-                       struct erne_error *err)
+                       struct cli_media *media, struct erne_error *err)
 {
+    const size_t n_media = media->n;
     struct erne_message *messages =
         text ? realloc(c->messages, (c->n + 1) * sizeof(*messages)) : NULL;
+    struct erne_part *parts = NULL;
+    int st = ERNE_OK;
 
-    if (!messages) {
-        free(text);
-        return cli_fail(err, ERNE_ENOMEM, "out of memory for the conversation");
+    if (messages) {
+        c->messages = messages;
+        parts = cli_media_parts(media, text);
     }
-    c->messages = messages;
-    messages[c->n++] = (struct erne_message){ .role = role, .text = text };
+    if (!parts)
+        st = cli_fail(err, ERNE_ENOMEM, "out of memory for the conversation");
+    if (st == ERNE_OK)
+        st = cli_media_take(&c->media, media, err);
+    if (st < 0) {
+        free(parts);
+        free(text);
+        return st;
+    }
+    messages[c->n++] =
+        (struct erne_message){ .role = role, .parts = parts, .n_parts = n_media + 1 };
     return ERNE_OK;
+}
+
+static int add_text(struct chat *c, const char *role, char *text, struct erne_error *err)
+{
+    struct cli_media none = { 0 };
+
+    return add_message(c, role, text, &none, err);
 }
 
 static char *copy(const char *text)
@@ -55,7 +85,7 @@ static char *copy(const char *text)
 static int restart(struct chat *c, const char *system, struct erne_error *err)
 {
     drop_from(c, 0);
-    return system && *system ? add_message(c, "system", copy(system), err) : ERNE_OK;
+    return system && *system ? add_text(c, "system", copy(system), err) : ERNE_OK;
 }
 
 /* ------------------------------------------------------------------ turns */
@@ -82,7 +112,7 @@ static int answer(struct chat *c, struct cli_text *text, struct erne_error *err)
 
     cli_interrupt_begin(c->model.session);
     if (st == ERNE_OK)
-        st = cli_prefill(&c->gen, &ids, err);
+        st = cli_prefill(&c->gen, &ids, &c->media, err);
     if (st == ERNE_OK) {
         st = cli_answer(&c->gen, text, err);
         c->answered = true;
@@ -101,7 +131,7 @@ static int take_turn(struct chat *c, const char *question, struct erne_error *er
 {
     const size_t n_before = c->n;
     struct cli_text text = { 0 };
-    int st = add_message(c, "user", copy(question), err);
+    int st = add_message(c, "user", copy(question), &c->waiting, err);
 
     if (st == ERNE_OK)
         st = cli_text_append(&text, "", 0, err);
@@ -112,7 +142,7 @@ static int take_turn(struct chat *c, const char *question, struct erne_error *er
         st = ERNE_OK;
     }
     if (st == ERNE_OK)
-        return add_message(c, "assistant", text.data, err);
+        return add_text(c, "assistant", text.data, err);
     free(text.data);
     return recover(c, n_before, st, err);
 }
@@ -129,6 +159,39 @@ static int clear(struct chat *c, const char *rest, struct erne_error *err)
     (void)err;
     drop_from(c, has_system ? 1 : 0);
     fprintf(stderr, "The conversation starts again.\n");
+    return ERNE_OK;
+}
+
+/* Opens what the next question is about. A bad file is told, and nothing lost. */
+static void add_waiting(struct chat *c, const char *option, const char *path)
+{
+    struct erne_error why;
+    int n_tokens = 0;
+    int st = cli_media_open(&c->waiting, option, path, &why);
+
+    if (st == ERNE_OK) {
+        st = erne_media_n_tokens(c->model.engine, c->waiting.items[c->waiting.n - 1],
+                                 &n_tokens, &why);
+        if (st < 0)
+            cli_media_drop(&c->waiting, 1);
+    }
+    if (st < 0)
+        fprintf(stderr, "erne: %s\n", why.text);
+    else
+        fprintf(stderr, "%s: %d tokens, in front of the next message.\n", path, n_tokens);
+}
+
+static int add_image(struct chat *c, const char *rest, struct erne_error *err)
+{
+    (void)err;
+    add_waiting(c, "--image", rest);
+    return ERNE_OK;
+}
+
+static int add_video(struct chat *c, const char *rest, struct erne_error *err)
+{
+    (void)err;
+    add_waiting(c, "--video", rest);
     return ERNE_OK;
 }
 
@@ -184,6 +247,8 @@ static const struct {
     { "/help", "", "this list", show_help },
     { "/clear", "", "forget the conversation", clear },
     { "/system", " TEXT", "tell the model TEXT first, and start again", set_system },
+    { "/image", " FILE", "put a picture in front of the next message", add_image },
+    { "/video", " FILE", "the same with a video, or with a folder of frames", add_video },
     { "/think", " on|off", "whether to reason before answers", set_think },
     { "/stats", "", "speed of the last answer and use of the context", show_stats },
     { "/quit", "", "end the program; so do Ctrl-D, and Ctrl-C at the prompt", quit },
@@ -267,6 +332,8 @@ int cmd_chat(struct cli_args *args, struct erne_error *err)
     if (st == ERNE_OK)
         st = cli_thinking_check(&c.model, args->thinking, err);
     if (st == ERNE_OK)
+        st = cli_media_open_all(&c.waiting, &args->media, err);
+    if (st == ERNE_OK)
         st = cli_model_start(&c.model, &args->session, err);
     if (st == ERNE_OK)
         st = restart(&c, args->system, err);
@@ -278,6 +345,8 @@ int cmd_chat(struct cli_args *args, struct erne_error *err)
         st = converse(&c, err);
     drop_from(&c, 0);
     free(c.messages);
+    cli_media_close(&c.media);
+    cli_media_close(&c.waiting);
     free(c.gen.context.data);
     cli_model_close(&c.model);
     return st;

@@ -150,8 +150,10 @@ static int score_chunks(struct eval *e, struct erne_error *err)
     int st = cli_rows_init(&rows, &e->model, e->args->session.n_batch, err);
 
     for (; st == ERNE_OK && e->chunk < e->text.n_chunks; e->chunk++) {
-        st = cli_rows_eval(&rows, e->text.tokens + e->chunk * e->text.n_ctx,
-                           e->text.n_ctx - 1, eval_text_first(&e->text), err);
+        st = erne_session_rewind(e->model.session, 0, err);
+        if (st == ERNE_OK)
+            st = cli_rows_eval(&rows, e->text.tokens + e->chunk * e->text.n_ctx,
+                               e->text.n_ctx - 1, eval_text_first(&e->text), err);
         if (st == ERNE_OK)
             st = print_running(e, err);
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/cli/cli_io.h"
+#include "runtime/cli/cli_media.h"
 #include "runtime/cli/cli_newfile.h"
 #include "runtime/cli/cli_rows.h"
 
@@ -59,23 +60,54 @@ static int read_ids(struct cli_ids *ids, const struct cli_model *model, const ch
     return st;
 }
 
+static int read_chat(struct cli_ids *ids, const struct cli_model *model,
+                     const struct cli_text *text, const struct cli_media *media,
+                     struct erne_error *err)
+{
+    struct erne_part *parts = cli_media_parts(media, text->data);
+    const struct erne_message message = { .role = "user",
+                                          .parts = parts,
+                                          .n_parts = media->n + 1 };
+    int st = cli_text_check(text, "the prompt", err);
+
+    if (st == ERNE_OK && !parts)
+        st = cli_fail(err, ERNE_ENOMEM, "out of memory for the prompt");
+    if (st == ERNE_OK)
+        st = cli_ids_from_chat(ids, model, &message, 1, -1, err);
+    free(parts);
+    return st;
+}
+
+/* Each picture must have its tokens, and they a picture. */
+static int check_media(const struct cli_ids *ids, const struct cli_model *model,
+                       const struct cli_media *media, struct erne_error *err)
+{
+    size_t n_media = 0, left = 0;
+    int st = cli_media_count(media, model, ids->data, ids->n, &n_media, &left, err);
+
+    if (st == ERNE_OK && (n_media < media->n || left > 0))
+        st = cli_fail(err, ERNE_EINVAL,
+                      "the placeholders of the tokens are enough for %zu of %zu pictures "
+                      "and videos, and %zu are left over",
+                      n_media, media->n, left);
+    return st;
+}
+
 static int get_ids(struct cli_ids *ids, const struct cli_model *model,
-                   const struct cli_args *args, struct erne_error *err)
+                   const struct cli_args *args, const struct cli_media *media,
+                   struct erne_error *err)
 {
     struct cli_text text = { 0 };
-    struct erne_message message = { .role = "user" };
     int st;
 
-    if (args->tokens_file)
-        return read_ids(ids, model, args->tokens_file, err);
-    st = cli_text_argument(&text, args->prompt, err);
-    if (st == ERNE_OK && args->chat)
-        st = cli_text_check(&text, "the prompt", err);
-    if (st == ERNE_OK) {
-        message.text = text.data;
-        st = args->chat ? cli_ids_from_chat(ids, model, &message, 1, -1, err)
-                        : cli_ids_from_text(ids, model, text.data, text.n, true, err);
+    if (args->tokens_file) {
+        st = read_ids(ids, model, args->tokens_file, err);
+        return st == ERNE_OK ? check_media(ids, model, media, err) : st;
     }
+    st = cli_text_argument(&text, args->prompt, err);
+    if (st == ERNE_OK)
+        st = args->chat ? read_chat(ids, model, &text, media, err)
+                        : cli_ids_from_text(ids, model, text.data, text.n, true, err);
     if (st == ERNE_OK && ids->n == 0)
         st = cli_fail(err, ERNE_EINVAL, "the prompt is empty");
     free(text.data);
@@ -92,7 +124,8 @@ static int write_rows(const struct cli_rows *r, const float *rows, size_t first,
 }
 
 static int write_logits(const struct cli_model *model, const struct cli_args *args,
-                        const struct cli_ids *ids, struct erne_error *err)
+                        const struct cli_ids *ids, const struct cli_media *media,
+                        struct erne_error *err)
 {
     struct cli_newfile file = { 0 };
     struct cli_rows rows = { .visit = write_rows, .user = &file };
@@ -103,6 +136,8 @@ static int write_logits(const struct cli_model *model, const struct cli_args *ar
     if (st == ERNE_OK)
         st = cli_npy_header(&file, ids->n, rows.n_vocab, err);
     cli_interrupt_begin(model->session);
+    if (st == ERNE_OK)
+        st = cli_media_add(media, 0, model, err);
     if (st == ERNE_OK)
         st = cli_rows_eval(&rows, ids->data, ids->n, 0, err);
     cli_interrupt_end();
@@ -116,6 +151,7 @@ static int write_logits(const struct cli_model *model, const struct cli_args *ar
 int cmd_logits(struct cli_args *args, struct erne_error *err)
 {
     struct cli_model model = { 0 };
+    struct cli_media media = { 0 };
     struct cli_ids ids = { 0 };
     int st = ERNE_OK;
 
@@ -125,11 +161,16 @@ int cmd_logits(struct cli_args *args, struct erne_error *err)
             "what to evaluate is needed, by either --prompt or --tokens-file");
     if (args->chat && !args->prompt)
         return cli_fail(err, ERNE_EINVAL, "--chat needs --prompt");
+    if (args->media.n > 0 && args->prompt && !args->chat)
+        return cli_fail(err, ERNE_EINVAL, "%s needs --chat or --tokens-file",
+                        args->media.items[0]);
     if (!args->output)
         return cli_fail(err, ERNE_EINVAL, "the file to write is needed: -o OUT.npy");
-    st = cli_model_open(&model, args, 0, err);
+    st = cli_media_open_all(&media, &args->media, err);
     if (st == ERNE_OK)
-        st = get_ids(&ids, &model, args, err);
+        st = cli_model_open(&model, args, 0, err);
+    if (st == ERNE_OK)
+        st = get_ids(&ids, &model, args, &media, err);
     if (st == ERNE_OK && ids.n > (size_t)model.info->n_ctx_train)
         st = cli_fail(err, ERNE_ECONTEXT,
                       "context length exceeded: %zu tokens, the model "
@@ -144,8 +185,9 @@ int cmd_logits(struct cli_args *args, struct erne_error *err)
         st = cli_model_start(&model, &args->session, err);
     }
     if (st == ERNE_OK)
-        st = write_logits(&model, args, &ids, err);
+        st = write_logits(&model, args, &ids, &media, err);
     free(ids.data);
+    cli_media_close(&media);
     cli_model_close(&model);
     return st;
 }

@@ -144,6 +144,9 @@ ERNE_API const struct erne_model_info *erne_engine_info(const struct erne_engine
 /* Whether generation should end after this token. */
 ERNE_API bool erne_engine_is_stop(const struct erne_engine *engine, int32_t token);
 
+/* Whether the token stands for a part of a picture or video. */
+ERNE_API bool erne_engine_is_placeholder(const struct erne_engine *engine, int32_t token);
+
 /* ---------------------------------------------------------------- tokens */
 
 /* Turns text into token ids; puts no token before or after them (see bos above).
