@@ -1,5 +1,6 @@
 #!/bin/sh
-# demo.sh -- a checkpoint goes in, a portable file comes out, text comes out of that.
+# demo.sh -- checkpoints go in, portable files come out, and run: a small ERNIE-VL reads
+# pictures, SmolLM2 answers questions.
 #
 # usage: models/demo.sh BUILD_DIR [CACHE_DIR]
 # BUILD_DIR holds the built program, or is where it was installed. CACHE_DIR (default
@@ -31,6 +32,14 @@ run() {
     printf '\n'
     "$@"
 }
+
+mkdir -p "$cache"
+reader=$cache/tiny-ernie-vl.erne
+run "$erne" convert "$here/tiny-ernie-vl" -o "$reader" --scheme w8 --overwrite
+for picture in 001 002 008; do
+    run "$erne" run "$reader" --image "$here/tiny-ernie-vl/pictures/$picture.png" \
+        -p 'Read the text.' --temp 0
+done
 
 gguf=$("$here/fetch_smollm2.sh" "$cache")
 model=$cache/smollm2-135m.erne

@@ -64,7 +64,8 @@ cp "$pictures/002.png" "$scratch/frames/2.png"
 expect 4 'no place for videos' run "$m" --video "$scratch/frames" -p x
 "$erne" convert "$tiny" -o "$scratch/vl-chat.erne" --chat-template ernie-vl >"$out" \
     2>"$err" || failed 'convert with the chat template of the VL models'
-expect 0 '1 picture or video' run "$scratch/vl-chat.erne" --video "$scratch/frames" -p x -n 4
+expect 0 '1 picture or video' run "$scratch/vl-chat.erne" --video "$scratch/frames" \
+    -p x -n 4
 
 # logits: placeholders of a token file, and their number.
 expect 0 '' logits "$m" --chat --image "$pictures/002.png" -p 'Read the text.' \
