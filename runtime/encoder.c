@@ -180,7 +180,8 @@ static int build(struct erne_encoder *enc, const struct media_grid *grid,
                                            .freqs = enc->freqs,
                                            .n_rows = grid->gh,
                                            .n_cols = grid->gw,
-                                           .n_frames = n_frames };
+                                           .n_frames = n_frames,
+                                           .keep_layers = enc->engine->keep_layers };
     int st;
 
     if (enc->n_rows == grid->gh && enc->n_cols == grid->gw && enc->n_frames == n_frames)

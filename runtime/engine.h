@@ -18,6 +18,7 @@ struct erne_engine {
     struct erne_backend *backends[ERNE_MAX_BACKENDS + 1]; /* best first, then NULL */
     struct erne_model_info info;
     float *inv_freq; /* of the language model's RoPE: erne_rope_text_freqs */
+    bool keep_layers; /* of sessions: what each layer gives can be read; for tests */
     erne_log_fn log;
     void *log_user;
 };

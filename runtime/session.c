@@ -51,7 +51,11 @@ static int phase_init(struct erne_phase *phase, const struct erne_session *s,
 {
     const struct erne_engine *e = s->engine;
     const struct erne_model_inputs in = {
-        .file = &e->file, .inv_freq = e->inv_freq, .kv = &s->kv, .max_tokens = max_tokens
+        .file = &e->file,
+        .inv_freq = e->inv_freq,
+        .kv = &s->kv,
+        .max_tokens = max_tokens,
+        .keep_layers = e->keep_layers,
     };
 
     ERNE_TRY(erne_model_build(&phase->graph, &phase->io, &in, err));

@@ -42,6 +42,15 @@ static void add_inputs(struct erne_graph *g, struct erne_model_io *io,
     io->out_rows = rows_input(g, "out_rows", ERNE_ROWS_OUTPUTS, n);
     io->rope_position =
         erne_graph_input(g, "rope_position", ERNE_TYPE_I32, ERNE_ROWS_TOKENS, 2, axes);
+    if (in->mtp) {
+        const int64_t pair[] = { n, 2 * (int64_t)desc->n_embd };
+
+        io->hidden =
+            erne_graph_input(g, "hidden", ERNE_TYPE_F32, ERNE_ROWS_TOKENS, 2, embd);
+        io->pair = erne_graph_input(g, "pair", ERNE_TYPE_F32, ERNE_ROWS_TOKENS, 2, pair);
+        io->same_rows = rows_input(g, "same_rows", ERNE_ROWS_TOKENS, n);
+        return;
+    }
     if (desc->vision.n_layers > 0) {
         io->features =
             erne_graph_input(g, "features", ERNE_TYPE_F32, ERNE_ROWS_FIXED, 2, embd);
@@ -67,7 +76,10 @@ int erne_model_build(struct erne_graph *g, struct erne_model_io *io,
     if (st < 0)
         return erne_fail(err, st, "no memory for the graph of %d layers", desc->n_layers);
     add_inputs(g, io, in);
-    families[desc->arch](g, io, in);
+    if (in->mtp)
+        erne_build_mtp(g, io, in);
+    else
+        families[desc->arch](g, io, in);
     if (g->err.status < 0) {
         if (err)
             *err = g->err;

@@ -17,6 +17,8 @@ struct erne_model_inputs {
     const float *inv_freq; /* [A, head_dim / 2]: erne_rope_text_freqs */
     const struct erne_kvcache *kv;
     int32_t max_tokens;
+    bool mtp;         /* the block for multi-token prediction, not the decoder */
+    bool keep_layers; /* what each layer gives is an output, too: for tests */
 };
 
 /* What the session fills before a step and reads after it. */
@@ -31,6 +33,11 @@ struct erne_model_io {
     struct erne_tensor *features;     /* f32 [T, n_embd]: rows for placeholders */
     struct erne_tensor *feature_rows; /* I32 [T]: which one a token takes, or -1 */
     struct erne_tensor *kind;         /* I32 [T]: the bank of experts of a token */
+    struct erne_tensor *hidden;       /* f32 [T, n_embd] of the last layer: from the
+                                         decoder to the block that predicts further */
+    /* That block's: */
+    struct erne_tensor *pair;      /* f32 [T, 2 n_embd]: left to the graph */
+    struct erne_tensor *same_rows; /* I32 [T]: 0, 1, 2 ... */
     struct erne_tensor *logits;   /* f32 [O, n_vocab] */
 };
 
@@ -51,5 +58,7 @@ struct erne_tensor *erne_model_weight(struct erne_graph *g,
 /* The families. They append to g and fill io. */
 void erne_build_decoder(struct erne_graph *g, struct erne_model_io *io,
                         const struct erne_model_inputs *in);
+void erne_build_mtp(struct erne_graph *g, struct erne_model_io *io,
+                    const struct erne_model_inputs *in);
 
 #endif

@@ -24,6 +24,7 @@ struct tower {
     const struct erne_vision_desc *desc;
     const struct erne_vision_io *io;
     struct erne_tensor *freqs;
+    bool keep_layers;
 };
 
 /* The name of a result or weight: prefix and name, as in runtime/model_spec.c. */
@@ -112,6 +113,8 @@ static struct erne_tensor *build_tower(const struct tower *t, enum erne_act act)
         snprintf(prefix, sizeof(prefix), "vision.blocks.%d.", (int)layer);
         x = attention_block(t, prefix, x);
         x = ffn_block(t, prefix, act, x);
+        if (t->keep_layers)
+            erne_graph_output(t->g, x);
     }
     return layer_norm(t, "vision.", "norm", x, t->desc->eps);
 }
@@ -184,7 +187,9 @@ int erne_vision_build(struct erne_graph *g, struct erne_vision_io *io,
     const struct erne_model_desc *desc = &in->file->desc;
     const struct erne_vision_desc *vision = &desc->vision;
     const size_t n_layers = (size_t)vision->n_layers;
-    struct tower t = { .g = g, .file = in->file, .desc = vision, .io = io };
+    struct tower t = {
+        .g = g, .file = in->file, .desc = vision, .io = io, .keep_layers = in->keep_layers
+    };
     int st;
 
     st = erne_graph_init(g, NODES_A_LAYER * n_layers + NODES_AROUND,

@@ -12,6 +12,7 @@ struct erne_vision_inputs {
     const struct erne_model_file *file;
     const float *freqs; /* of the tower's RoPE: [2, head_dim / 2] */
     int32_t n_rows, n_cols, n_frames;
+    bool keep_layers; /* what each layer gives is an output, too: for tests */
 };
 
 /* What the encoder fills before it runs the graph and reads after it.

@@ -16,23 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "erne.h"
+#include "tests/models/golden.h"
 
-enum { MAX_TOKENS = 512, MAX_MEDIA = 8, MAX_PATH = 1024, N_GREEDY = 4 };
-
-/* One golden case as read from its folder. */
-struct golden {
-    const char *dir, *work_dir;
-    char src[MAX_PATH]; /* what is converted: model.gguf in dir, or the folder that
-                           model.txt names, else dir */
-    struct erne_media *media[MAX_MEDIA]; /* fill the placeholders */
-    size_t n_media;
-    int32_t tokens[MAX_TOKENS];
-    size_t n_tokens, n_vocab;
-    float *logits; /* [n_tokens, n_vocab] */
-    double range;  /* largest minus smallest golden logit */
-    bool is_moe;   /* its tokens choose experts */
-};
+enum { N_GREEDY = 4 };
 
 /* How a model is run. */
 struct setup {
@@ -56,134 +42,16 @@ enum {
     FIRST_QUANTISED = 2
 };
 
-/* ---------------------------------------------------------------- golden */
-
-static FILE *open_in_dir(const char *dir, const char *name)
-{
-    char path[MAX_PATH];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        fail_msg("cannot open %s", path);
-    return file;
-}
-
-/* The data of a little-endian float32 .npy of version 1; the header's length is in bytes
- * 8 and 9 (numpy, lib/format.py). */
-static float *read_npy(const char *dir, const char *name, size_t *n_floats)
-{
-    FILE *file = open_in_dir(dir, name);
-    uint8_t head[10];
-    assert_int_equal(fread(head, 1, sizeof head, file), sizeof head);
-    assert_memory_equal(head, "\x93NUMPY\x01\x00", 8);
-    const long start = 10 + head[8] + 256 * head[9];
-    assert_int_equal(fseek(file, 0, SEEK_END), 0);
-    const size_t n = (size_t)(ftell(file) - start) / sizeof(float);
-    assert_int_equal(fseek(file, start, SEEK_SET), 0);
-    float *data = malloc(n * sizeof(float));
-    assert_non_null(data);
-    assert_int_equal(fread(data, sizeof(float), n, file), n);
-    fclose(file);
-    *n_floats = n;
-    return data;
-}
-
-/* What is converted for the case. */
-static void find_source(struct golden *g)
-{
-    char path[MAX_PATH], home[64] = "";
-    snprintf(path, sizeof path, "%s/model.txt", g->dir);
-    FILE *file = fopen(path, "rb");
-    if (file) {
-        assert_int_equal(fscanf(file, "%63s", home), 1);
-        fclose(file);
-        snprintf(g->src, sizeof g->src, "%s/%s", g->dir, home);
-        return;
-    }
-    snprintf(g->src, sizeof g->src, "%s/model.gguf", g->dir);
-    file = fopen(g->src, "rb");
-    if (file)
-        fclose(file);
-    else
-        snprintf(g->src, sizeof g->src, "%s", g->dir);
-}
-
-/* Opens what media.txt lists, "image FILE" or "video FOLDER" a line, if there is one. */
-static void read_media(struct golden *g)
-{
-    char path[MAX_PATH], kind[8], name[64];
-    struct erne_error err = { 0 };
-    snprintf(path, sizeof path, "%s/media.txt", g->dir);
-    FILE *file = fopen(path, "rb");
-    while (file && fscanf(file, "%7s %63s", kind, name) == 2) {
-        assert_true(g->n_media < MAX_MEDIA);
-        struct erne_media **media = &g->media[g->n_media++];
-        snprintf(path, sizeof path, "%s/%s", g->dir, name);
-        if ((strcmp(kind, "image") == 0 ? erne_media_open_image(media, path, &err)
-                                        : erne_media_open_frames(media, path, &err)) != 0)
-            fail_msg("%s", err.text);
-    }
-    if (file)
-        fclose(file);
-}
-
-static void golden_read(struct golden *g)
-{
-    find_source(g);
-    read_media(g);
-
-    FILE *file = open_in_dir(g->dir, "tokens.txt");
-    int id;
-    while (g->n_tokens < MAX_TOKENS && fscanf(file, "%d", &id) == 1)
-        g->tokens[g->n_tokens++] = id;
-    fclose(file);
-    assert_true(g->n_tokens > 1);
-
-    size_t n = 0;
-    g->logits = read_npy(g->dir, "logits.npy", &n);
-    assert_int_equal(n % g->n_tokens, 0);
-    g->n_vocab = n / g->n_tokens;
-    float low = g->logits[0], high = g->logits[0];
-    for (size_t i = 1; i < n; i++) {
-        low = fminf(low, g->logits[i]);
-        high = fmaxf(high, g->logits[i]);
-    }
-    g->range = high - low;
-    assert_true(g->range > 1);
-}
-
 /* --------------------------------------------------------------- running */
-
-/* Path of the case converted to a scheme. */
-static void model_path(char path[MAX_PATH], const struct golden *g, const char *scheme)
-{
-    const char *name = strrchr(g->dir, '/') ? strrchr(g->dir, '/') + 1 : g->dir;
-    snprintf(path, MAX_PATH, "%s/%s-%s.erne", g->work_dir, name, scheme);
-}
-
-static void convert(const struct golden *g, const char *scheme)
-{
-    char path[MAX_PATH];
-    struct erne_error err = { 0 };
-    struct erne_convert_opts opts = erne_convert_opts_default();
-    model_path(path, g, scheme);
-    opts.src = g->src;
-    opts.dst = path;
-    opts.scheme = scheme;
-    opts.overwrite = true;
-    opts.n_threads = 2;
-    if (erne_convert(&opts, &err) != 0)
-        fail_msg("convert %s to %s: %s", g->src, scheme, err.text);
-}
 
 /* NULL when this build lacks the backend. */
 static struct erne_engine *engine_open(const struct golden *g, const struct setup *setup)
 {
-    char path[MAX_PATH];
+    char path[GOLDEN_MAX_PATH];
     struct erne_error err = { 0 };
     struct erne_engine *engine = NULL;
     struct erne_engine_opts opts = erne_engine_opts_default();
-    model_path(path, g, setup->scheme);
+    golden_path(path, g, setup->scheme);
     opts.backend = setup->backend;
     opts.isa = setup->isa;
     opts.n_threads = setup->n_threads ? setup->n_threads : 1;
@@ -202,20 +70,12 @@ static struct erne_session *session_create(struct erne_engine *engine,
     struct erne_error err = { 0 };
     struct erne_session *session = NULL;
     struct erne_session_opts opts = erne_session_opts_default();
-    opts.n_ctx = MAX_TOKENS;
+    opts.n_ctx = GOLDEN_MAX_TOKENS;
     opts.kv_type = setup->kv_type ? setup->kv_type : "f32";
     opts.sampling.temperature = 0;
     if (erne_session_create(&session, engine, &opts, &err) != 0)
         fail_msg("session: %s", err.text);
     return session;
-}
-
-static void add_media(struct erne_session *session, const struct golden *g)
-{
-    struct erne_error err = { 0 };
-    for (size_t i = 0; i < g->n_media; i++)
-        if (erne_session_add_media(session, g->media[i], &err) != 0)
-            fail_msg("media %zu: %s", i, err.text);
 }
 
 /* Evaluates tokens first .. n_tokens in pieces of `chunk` into logits [n_tokens,
@@ -251,7 +111,7 @@ static float *run(const struct golden *g, const struct setup *setup)
         return NULL;
     struct erne_session *session = session_create(engine, setup);
     float *logits = logits_alloc(g);
-    add_media(session, g);
+    golden_add_media(g, session);
     eval_from(session, g, 0, setup->chunk, logits);
     erne_session_destroy(&session);
     erne_engine_close(&engine);
@@ -307,7 +167,7 @@ static void check_scheme(const struct golden *g, const char *scheme, double max_
 static void test_convert(void **state)
 {
     for (size_t i = 0; i < N_SCHEMES; i++)
-        convert(*state, schemes[i]);
+        golden_convert(*state, schemes[i]);
 }
 
 static void test_f32_weights(void **state)
@@ -343,12 +203,12 @@ static void test_rewind(void **state)
     struct erne_session *session = session_create(engine, &setup);
     float *logits = logits_alloc(g);
     const size_t kept[] = { g->n_tokens / 2, 1, 0 };
-    add_media(session, g);
+    golden_add_media(g, session);
     eval_from(session, g, 0, 0, logits);
     for (size_t i = g->n_media > 0 ? 2 : 0; i < sizeof kept / sizeof kept[0]; i++) {
         assert_int_equal(erne_session_rewind(session, (int)kept[i], &err), 0);
         assert_int_equal(erne_session_n_past(session), kept[i]);
-        add_media(session, g);
+        golden_add_media(g, session);
         eval_from(session, g, kept[i], 5, logits);
         check_close(g, &setup, logits, g->logits, 1e-4);
     }
@@ -367,7 +227,7 @@ static bool generate(const struct golden *g, const struct setup *setup, float *r
     if (!engine)
         return false;
     struct erne_session *session = session_create(engine, setup);
-    add_media(session, g);
+    golden_add_media(g, session);
     assert_int_equal(erne_session_eval(session, g->tokens, g->n_tokens, NULL, &err), 0);
     for (size_t i = 0; i < N_GREEDY; i++) {
         memcpy(rows + i * g->n_vocab, erne_session_logits(session),
@@ -430,7 +290,7 @@ static void row_power(const struct golden *g, const float *got, const float *wan
  * bounds are twice as wide. */
 static double relative_rms(const struct golden *g, const float *x, const float *want)
 {
-    double rows[MAX_TOKENS], diff = 0, power = 0;
+    double rows[GOLDEN_MAX_TOKENS], diff = 0, power = 0;
     for (size_t r = 0; r < g->n_tokens; r++) {
         double row_diff, row_want;
         row_power(g, x + r * g->n_vocab, want + r * g->n_vocab, &row_diff, &row_want);
@@ -497,7 +357,6 @@ int main(int argc, char **argv)
     }
     struct golden g = { .dir = argv[1], .work_dir = argv[2] };
     golden_read(&g);
-    g.is_moe = strstr(g.dir, "/golden/moe") || strstr(g.dir, "/golden/vl");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_convert, &g),
         cmocka_unit_test_prestate(test_f32_weights, &g),
@@ -509,8 +368,6 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(test_quantisation_error, &g),
     };
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
-    for (size_t i = 0; i < g.n_media; i++)
-        erne_media_close(&g.media[i]);
-    free(g.logits);
+    golden_deinit(&g);
     return n_failed;
 }

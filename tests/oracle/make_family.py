@@ -8,6 +8,9 @@ Every case is a folder in the Hugging Face layout plus
     tokens.txt   the input, whitespace-separated ids, placeholders expanded
     media.txt    what fills the placeholders, in order: "image FILE" or "video FOLDER"
     logits.npy   float32 [n_tokens, vocab], transformers in f32 on the CPU
+    layers.npy   float32 [n_layers, n_tokens, hidden], what the decoder's layers give
+    vision.npy   float32 [n_layers, n_patches, hidden], what those of the vision tower
+                 give, all pictures one after the other, patches by blocks of 2 x 2
     model.txt    where the checkpoint is, for prompts of a model that another case has
 Weights are bfloat16 but for the routers, as in the released checkpoints.
 Correction biases are not zero, experts of text and pictures differ in width, and a token
@@ -18,6 +21,7 @@ import argparse
 import io
 import json
 import pathlib
+import re
 
 import numpy as np
 import sentencepiece
@@ -208,6 +212,41 @@ def save_model(folder, model):
     config.write_text(config.read_text().replace('"float32"', '"bfloat16"') + "\n")
 
 
+def by_blocks(rows, grids):
+    """Patches [layers, n, width] of pictures: from rows to blocks of 2 x 2."""
+    order, first = [], 0
+    for _, gh, gw in grids.tolist():
+        order += [first + (y + i) * gw + x + j for y in range(0, gh, 2)
+                  for x in range(0, gw, 2) for i in (0, 1) for j in (0, 1)]
+        first += gh * gw
+    return rows[:, order]
+
+
+def run(model, inputs):
+    """Logits [n, vocab]; what the decoder's layers give, and those of the tower."""
+    outputs = {"layers": {}, "vision": {}}
+
+    def keep(kind, number):
+        def hook(_, __, out):
+            out = out[0] if isinstance(out, tuple) else out
+            outputs[kind].setdefault(number, out.detach().float().squeeze(0))
+        return hook
+
+    hooks = []
+    for name, module in model.named_modules():
+        match = re.search(r"(encoder|tower|model)\.(?:layers|blocks)\.(\d+)$", name)
+        if match:
+            kind = "layers" if match[1] == "model" else "vision"
+            hooks.append(module.register_forward_hook(keep(kind, int(match[2]))))
+    with torch.no_grad():
+        logits = model(use_cache=False, **inputs).logits[0].float()
+    for hook in hooks:
+        hook.remove()
+    stack = {kind: np.stack([rows[i].numpy() for i in sorted(rows)]) if rows else None
+             for kind, rows in outputs.items()}
+    return logits, stack["layers"], stack["vision"]
+
+
 def save(folder, model, tokens, inputs, home):
     """home: the case that has the checkpoint."""
     if home == folder.name:
@@ -216,8 +255,12 @@ def save(folder, model, tokens, inputs, home):
         (folder / "model.txt").write_text(f"../{home}\n")
         for name in "tokenizer.model", "added_tokens.json", "preprocessor_config.json":
             (folder / name).unlink(missing_ok=True)
-    with torch.no_grad():
-        logits = model(use_cache=False, **inputs).logits[0].float()
+    logits, layers, vision = run(model, inputs)
+    np.save(folder / "layers.npy", layers)
+    if "image_grid_thw" in inputs:
+        if home == "ocr":
+            vision = by_blocks(vision, inputs["image_grid_thw"])
+        np.save(folder / "vision.npy", vision)
     np.savetxt(folder / "tokens.txt", np.array(tokens)[None], fmt="%d")
     np.save(folder / "logits.npy", logits.numpy())
     span = float(logits.max() - logits.min())
