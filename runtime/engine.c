@@ -76,6 +76,7 @@ static void fill_info(struct erne_engine *e)
         .n_params = erne_model_n_params(desc),
         .bos = -1,
         .has_chat = desc->chat.present && e->tokenizer,
+        .has_mtp = desc->n_mtp > 0,
         .has_vision = desc->vision.n_layers > 0,
         .has_video = desc->vision.n_layers > 0 && desc->vision.temporal > 1,
         .has_thinking = desc->chat.present && e->tokenizer && desc->chat.thinking.end,

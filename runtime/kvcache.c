@@ -11,12 +11,12 @@ int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *des
 {
     const size_t value_bytes = type == ERNE_TYPE_F16 ? 2 : 4;
 
-    *kv = (struct erne_kvcache){ .type = type, .n_layers = desc->n_layers };
+    *kv = (struct erne_kvcache){ .type = type, .n_layers = desc->n_layers + desc->n_mtp };
     kv->n_pages = (n_ctx + ERNE_KV_PAGE - 1) / ERNE_KV_PAGE;
     kv->n_ctx = n_ctx;
     kv->page_bytes =
         value_bytes * ERNE_KV_PAGE * (size_t)desc->n_kv_heads * (size_t)desc->head_dim;
-    kv->memory_bytes = kv->page_bytes * (size_t)kv->n_pages * 2 * (size_t)desc->n_layers;
+    kv->memory_bytes = kv->page_bytes * (size_t)kv->n_pages * 2 * (size_t)kv->n_layers;
     kv->memory = pf_pages_alloc(kv->memory_bytes);
     kv->table = calloc((size_t)kv->n_pages, sizeof(*kv->table));
     kv->free_pages = calloc((size_t)kv->n_pages, sizeof(*kv->free_pages));

@@ -1,8 +1,8 @@
 /* session.c -- one conversation: its context, KV cache, plans and sampler.
  *
  * Two plans are made at creation, one for a single token (decode) and one for up to
- * n_batch tokens (prefill), so that a step only fills inputs and runs. Everything a
- * session will ever need is allocated in erne_session_create.
+ * n_batch tokens (prefill), so that a step only fills inputs and runs; some models want
+ * more (session.h). All but what media take is allocated in erne_session_create.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +16,7 @@ struct erne_session_opts erne_session_opts_default(void)
     return (struct erne_session_opts){
         .struct_size = sizeof(struct erne_session_opts),
         .kv_type = "f16",
+        .n_draft = 1,
         .sampling = erne_sampling_default(),
     };
 }
@@ -46,8 +47,8 @@ static int pick_n_ctx(int32_t *out, const struct erne_model_desc *desc, int aske
     return 0;
 }
 
-static int phase_init(struct erne_phase *phase, const struct erne_session *s,
-                      int32_t max_tokens, struct erne_error *err)
+int erne_phase_init(struct erne_phase *phase, const struct erne_session *s,
+                    int32_t max_tokens, bool mtp, struct erne_error *err)
 {
     const struct erne_engine *e = s->engine;
     const struct erne_model_inputs in = {
@@ -55,6 +56,7 @@ static int phase_init(struct erne_phase *phase, const struct erne_session *s,
         .inv_freq = e->inv_freq,
         .kv = &s->kv,
         .max_tokens = max_tokens,
+        .mtp = mtp,
         .keep_layers = e->keep_layers,
     };
 
@@ -63,7 +65,7 @@ static int phase_init(struct erne_phase *phase, const struct erne_session *s,
     return erne_engine_plan(s->engine, &phase->plan, &phase->graph, err);
 }
 
-static void phase_deinit(struct erne_phase *phase)
+void erne_phase_deinit(struct erne_phase *phase)
 {
     erne_plan_deinit(&phase->plan);
     erne_graph_deinit(&phase->graph);
@@ -100,10 +102,10 @@ static int init_all(struct erne_session *s, const struct erne_session_opts *opts
         return erne_fail(err, ERNE_ENOMEM, "no memory for %d tokens", n_ctx);
     ERNE_TRY(erne_kvcache_init(&s->kv, desc, n_ctx, kv_type, err));
     ERNE_TRY(erne_session_media_init(s, opts->vision_rule, n_ctx, err));
-    ERNE_TRY(phase_init(&s->decode, s, 1, err));
+    ERNE_TRY(erne_phase_init(&s->decode, s, 1, false, err));
     if (n_batch > 1)
-        ERNE_TRY(phase_init(&s->prefill, s, n_batch, err));
-    return 0;
+        ERNE_TRY(erne_phase_init(&s->prefill, s, n_batch, false, err));
+    return erne_session_draft_init(s, opts->n_draft, n_batch, err);
 }
 
 int erne_session_create(struct erne_session **out, struct erne_engine *engine,
@@ -141,11 +143,12 @@ void erne_session_destroy(struct erne_session **session)
 
     if (!s)
         return;
-    phase_deinit(&s->prefill);
-    phase_deinit(&s->decode);
+    erne_phase_deinit(&s->prefill);
+    erne_phase_deinit(&s->decode);
     erne_kvcache_deinit(&s->kv);
     erne_sampler_deinit(&s->sampler);
     erne_session_media_deinit(s);
+    erne_session_draft_deinit(s);
     free(s->tokens);
     free(s);
     *session = NULL;
@@ -173,6 +176,14 @@ static void fill_inputs(const struct erne_session *s, const struct erne_phase *p
     erne_session_media_fill(s, &phase->io, step);
 }
 
+int erne_phase_run(struct erne_session *s, struct erne_phase *phase,
+                   const int32_t *tokens, const struct erne_step *step,
+                   struct erne_error *err)
+{
+    fill_inputs(s, phase, tokens, step);
+    return erne_engine_run(s->engine, &phase->plan, step, err);
+}
+
 /* Evaluates n tokens at position n_past. logits: [n, n_vocab] or NULL. */
 static int run_step(struct erne_session *s, const int32_t *tokens, int32_t n,
                     int32_t n_past, float *logits, struct erne_error *err)
@@ -184,11 +195,40 @@ static int run_step(struct erne_session *s, const int32_t *tokens, int32_t n,
     };
     const float *rows = phase->io.logits->data;
 
-    fill_inputs(s, phase, tokens, &step);
-    ERNE_TRY(erne_engine_run(s->engine, &phase->plan, &step, err));
+    ERNE_TRY(erne_phase_run(s, phase, tokens, &step, err));
     if (logits)
         memcpy(logits, rows, (size_t)n * n_vocab * sizeof(*logits));
     s->last_logits = rows + (size_t)(step.n_out - 1) * n_vocab;
+    return erne_session_draft_step(s, phase, n_past, n, err);
+}
+
+/* Evaluates the last n tokens of the context, in steps of at most n_batch. */
+static int run_steps(struct erne_session *s, int32_t n, float *logits,
+                     struct erne_error *err)
+{
+    const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
+    const int32_t n_batch = s->prefill.max_tokens > 0 ? s->prefill.max_tokens : 1;
+    const int32_t n_past = s->kv.n_past - n;
+
+    for (int32_t done = 0, take; done < n; done += take) {
+        take = n - done < n_batch ? n - done : n_batch;
+        ERNE_TRY(run_step(s, s->tokens + n_past + done, take, n_past + done,
+                          logits ? logits + (size_t)done * n_vocab : NULL, err));
+    }
+    return 0;
+}
+
+/* The same, for a single token together with a guess of the next where that is wanted. */
+static int run_tokens(struct erne_session *s, int32_t n, float *logits,
+                      struct erne_error *err)
+{
+    const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
+
+    if (n > 1 || !erne_session_draft_wants(s))
+        return run_steps(s, n, logits, err);
+    ERNE_TRY(erne_session_draft_eval(s, err));
+    if (logits)
+        memcpy(logits, s->last_logits, n_vocab * sizeof(*logits));
     return 0;
 }
 
@@ -214,30 +254,27 @@ int erne_session_eval(struct erne_session *session, const int32_t *tokens, size_
 {
     struct erne_session *s = session;
     const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
-    const int32_t n_past = s->kv.n_past;
-    const int32_t n_batch = s->prefill.max_tokens > 0 ? s->prefill.max_tokens : 1;
     const struct erne_positions at = s->media.at;
+    int32_t n_past;
     int st;
 
     ERNE_TRY(check_tokens(s, tokens, n, err));
-    ERNE_TRY(erne_kvcache_grow(&s->kv, (int32_t)n, err));
-    st = erne_session_media_place(s, n_past, tokens, n, err);
-    if (st < 0)
-        goto fail;
-    memcpy(s->tokens + n_past, tokens, n * sizeof(*tokens));
-    for (int32_t done = 0; done < (int32_t)n;) {
-        const int32_t left = (int32_t)n - done;
-        const int32_t take = left < n_batch ? left : n_batch;
-
-        st = run_step(s, tokens + done, take, n_past + done,
-                      logits ? logits + (size_t)done * n_vocab : NULL, err);
-        if (st < 0)
-            goto fail;
-        done += take;
+    if (n == 1 && erne_session_draft_take(s, tokens[0])) {
+        if (logits)
+            memcpy(logits, s->last_logits, n_vocab * sizeof(*logits));
+        return 0;
     }
-    return 0;
-fail:
+    erne_session_draft_drop(s);
+    n_past = s->kv.n_past;
+    ERNE_TRY(erne_kvcache_grow(&s->kv, (int32_t)n, err));
+    memcpy(s->tokens + n_past, tokens, n * sizeof(*tokens));
+    st = erne_session_media_place(s, n_past, tokens, n, err);
+    if (st == 0)
+        st = run_tokens(s, (int32_t)n, logits, err);
+    if (st == 0)
+        return 0;
     erne_kvcache_truncate(&s->kv, n_past);
+    erne_session_draft_cut(s, n_past);
     s->media.at = at;
     s->last_logits = NULL;
     if (st == ERNE_ECANCELLED)
@@ -256,7 +293,7 @@ int erne_session_sample(struct erne_session *session, int32_t *token,
     if (!session->last_logits)
         return erne_fail(err, ERNE_EINVAL, "no logits to sample from: evaluate first");
     return erne_sampler_pick(&session->sampler, session->last_logits, session->tokens,
-                             (size_t)session->kv.n_past, token, err);
+                             (size_t)erne_session_n_past(session), token, err);
 }
 
 int erne_session_set_sampling(struct erne_session *session,
@@ -268,7 +305,7 @@ int erne_session_set_sampling(struct erne_session *session,
 
 int erne_session_n_past(const struct erne_session *session)
 {
-    return session->kv.n_past;
+    return session->kv.n_past - (session->draft.token >= 0);
 }
 
 int erne_session_n_ctx(const struct erne_session *session)
@@ -278,11 +315,13 @@ int erne_session_n_ctx(const struct erne_session *session)
 
 int erne_session_rewind(struct erne_session *session, int n_keep, struct erne_error *err)
 {
-    if (n_keep < 0 || n_keep > session->kv.n_past)
-        return erne_fail(err, ERNE_EINVAL, "cannot keep %d tokens of %d", n_keep,
-                         session->kv.n_past);
+    const int n_past = erne_session_n_past(session);
+
+    if (n_keep < 0 || n_keep > n_past)
+        return erne_fail(err, ERNE_EINVAL, "cannot keep %d tokens of %d", n_keep, n_past);
     ERNE_TRY(erne_session_media_check_cut(session, n_keep, err));
     erne_kvcache_truncate(&session->kv, n_keep);
+    erne_session_draft_cut(session, n_keep);
     erne_session_media_cut(session, n_keep);
     session->last_logits = NULL;
     return 0;

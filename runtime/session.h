@@ -1,5 +1,6 @@
-/* session.h -- the inside of struct erne_session, shared by session.c (life cycle, steps)
- * and session_media.c (media and the positions they bring). */
+/* session.h -- the inside of struct erne_session, shared by session.c (life cycle, steps),
+ * session_media.c (media and the positions they bring) and session_draft.c (guesses by
+ * multi-token prediction). */
 #ifndef ERNE_SESSION_H
 #define ERNE_SESSION_H
 
@@ -47,16 +48,45 @@ struct erne_session_media {
     struct erne_positions at;
 };
 
+/* What a session keeps when its model predicts further tokens and this is wanted; else
+ * all zero but token. */
+struct erne_session_draft {
+    bool on;
+    struct erne_phase both;      /* the decoder for a token and the guess behind it */
+    struct erne_phase few, many; /* the block, for up to 2 and more tokens */
+    int32_t n_done;              /* tokens whose keys and values the block has */
+    float *hidden;               /* [n_hidden, n_embd]: of the tokens behind these */
+    int32_t n_hidden;
+    int32_t token;      /* the guess, evaluated behind the context; -1: there is none.
+                           Its place in the KV cache counts in kv.n_past */
+    const float *ahead; /* [n_vocab]: the logits behind it */
+    struct erne_draft_stats stats;
+};
+
 struct erne_session {
     struct erne_engine *engine;
     struct erne_kvcache kv;
     struct erne_phase prefill, decode;
     struct erne_sampler sampler;
     struct erne_session_media media;
+    struct erne_session_draft draft;
     int32_t *tokens;          /* [kv.n_ctx]: the context, kv.n_past of them */
     const float *last_logits; /* [n_vocab] inside a phase's arena, or NULL */
     atomic_int cancel;
 };
+
+/* ------------------------------------------------------------- session.c */
+
+/* mtp: the block for multi-token prediction instead of the decoder. */
+int erne_phase_init(struct erne_phase *phase, const struct erne_session *s,
+                    int32_t max_tokens, bool mtp, struct erne_error *err);
+void erne_phase_deinit(struct erne_phase *phase);
+/* Runs the decoder for tokens [step->n_tok]; those without logits come first. */
+int erne_phase_run(struct erne_session *s, struct erne_phase *phase,
+                   const int32_t *tokens, const struct erne_step *step,
+                   struct erne_error *err);
+
+/* ------------------------------------------------------- session_media.c */
 
 /* What follows does nothing for a text model, unless it says so. */
 int erne_session_media_init(struct erne_session *s, const char *rule, int32_t n_ctx,
@@ -74,5 +104,26 @@ void erne_session_media_fill(const struct erne_session *s,
 int erne_session_media_check_cut(const struct erne_session *s, int32_t n_keep,
                                  struct erne_error *err);
 void erne_session_media_cut(struct erne_session *s, int32_t n_keep);
+
+/* ------------------------------------------------------- session_draft.c */
+
+/* n_draft: as in struct erne_session_opts. n_batch: tokens a step takes at most. */
+int erne_session_draft_init(struct erne_session *s, int n_draft, int32_t n_batch,
+                            struct erne_error *err);
+void erne_session_draft_deinit(struct erne_session *s);
+/* After a step of n_tok tokens behind n_past: lets the block catch up. */
+int erne_session_draft_step(struct erne_session *s, const struct erne_phase *phase,
+                            int32_t n_past, int32_t n_tok, struct erne_error *err);
+/* Whether the last token of the context is better evaluated together with a guess; and
+ * that evaluation, which sets last_logits. */
+bool erne_session_draft_wants(const struct erne_session *s);
+int erne_session_draft_eval(struct erne_session *s, struct erne_error *err);
+/* If there is a guess and it is this token, it becomes the last of the context, and the
+ * logits behind it the last ones. */
+bool erne_session_draft_take(struct erne_session *s, int32_t token);
+/* Without the guess, if there is one. */
+void erne_session_draft_drop(struct erne_session *s);
+/* After the context was cut to n_keep tokens. */
+void erne_session_draft_cut(struct erne_session *s, int32_t n_keep);
 
 #endif

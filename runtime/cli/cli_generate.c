@@ -254,6 +254,7 @@ static double rate(size_t n, double seconds)
 void cli_stats_print(const struct cli_generator *g)
 {
     const struct cli_stats *s = &g->stats;
+    const struct erne_draft_stats draft = erne_session_draft_stats(g->model->session);
 
     fprintf(stderr, "[ Prompt: %.1f t/s | Generation: %.1f t/s ]\n",
             rate(s->n_prompt, s->prompt_seconds),
@@ -266,4 +267,8 @@ void cli_stats_print(const struct cli_generator *g)
         fprintf(stderr, " (%zu more kept from before)", s->n_reused);
     fprintf(stderr, ", %zu generated in %.2f s, model loaded in %.2f s\n", s->n_generated,
             s->generate_seconds, g->model->load_seconds);
+    if (draft.n_drafted > 0)
+        fprintf(stderr, "  %.0f %% of %llu guesses ahead were right\n",
+                100.0 * (double)draft.n_accepted / (double)draft.n_drafted,
+                (unsigned long long)draft.n_drafted);
 }

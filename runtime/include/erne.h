@@ -137,6 +137,7 @@ struct erne_model_info {
     bool has_thinking;     /* whether it may reason before it answers */
     bool has_vision;       /* whether it takes pictures */
     bool has_video;        /* whether it takes videos, too */
+    bool has_mtp;          /* whether it can guess further tokens */
 };
 
 ERNE_API const struct erne_model_info *erne_engine_info(const struct erne_engine *engine);
@@ -271,6 +272,8 @@ struct erne_session_opts {
                                 image placeholder's on, as in training; "media": those
                                 that stand for media and the marks around them;
                                 "placeholder": not the marks. NULL: "from-id" */
+    int n_draft;           /* tokens that a model which predicts further (has_mtp) guesses
+                              at a time, 0 or 1: answers stay the same. Default: 1 */
     struct erne_sampling sampling;
 };
 
@@ -305,6 +308,15 @@ ERNE_API int erne_session_set_sampling(struct erne_session *session,
 /* Tokens in the context, and the most it can hold. */
 ERNE_API int erne_session_n_past(const struct erne_session *session);
 ERNE_API int erne_session_n_ctx(const struct erne_session *session);
+
+/* How speculative decoding went: of n_drafted guesses n_accepted were what came next, and
+ * each of these saved a step. */
+struct erne_draft_stats {
+    uint64_t n_drafted, n_accepted;
+};
+
+ERNE_API struct erne_draft_stats
+erne_session_draft_stats(const struct erne_session *session);
 
 /* Forgets all but the first n_keep tokens (0: everything) and frees their KV pages, and
  * media that were added and not used. The last logits are gone afterwards.

@@ -107,7 +107,8 @@ void golden_read(struct golden *g)
         high = fmaxf(high, g->logits[i]);
     }
     g->range = high - low;
-    g->is_moe = strstr(g->dir, "/golden/moe") || strstr(g->dir, "/golden/vl");
+    g->is_moe = strstr(g->dir, "/golden/moe") || strstr(g->dir, "/golden/vl") ||
+                strstr(g->dir, "/golden/mtp");
     assert_true(g->range > 1);
 }
 
@@ -129,6 +130,7 @@ void golden_convert(const struct golden *g, const char *scheme)
     opts.scheme = scheme;
     opts.overwrite = true;
     opts.n_threads = 2;
+    opts.with_mtp = strstr(g->dir, "/golden/mtp") != NULL;
     if (erne_convert(&opts, &err) != 0)
         fail_msg("convert %s to %s: %s", g->src, scheme, err.text);
 }

@@ -11,6 +11,8 @@ Every case is a folder in the Hugging Face layout plus
     layers.npy   float32 [n_layers, n_tokens, hidden], what the decoder's layers give
     vision.npy   float32 [n_layers, n_patches, hidden], what those of the vision tower
                  give, all pictures one after the other, patches by blocks of 2 x 2
+    mtp.npy      float32 [n_tokens - 1, vocab], what the block for multi-token prediction
+                 says follows token t + 1
     model.txt    where the checkpoint is, for prompts of a model that another case has
 Weights are bfloat16 but for the routers, as in the released checkpoints.
 Correction biases are not zero, experts of text and pictures differ in width, and a token
@@ -56,6 +58,15 @@ MOE = {
                          moe_k=1, moe_num_experts=4, moe_num_shared_experts=1,
                          moe_layer_start_index=1, moe_layer_end_index=3,
                          moe_layer_interval=2, tie_word_embeddings=True),
+}
+# A model that predicts further tokens, and whose layers matter little beside its
+# embedding, so that some guesses are right and some wrong.
+MTP = {
+    "mtp": dict(seed=24, n_tokens=30, hidden_size=32, intermediate_size=56,
+                num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+                head_dim=16, moe_intermediate_size=24, moe_k=2, moe_num_experts=6,
+                moe_num_shared_experts=1, moe_layer_start_index=1,
+                tie_word_embeddings=False),
 }
 VL_TEXT = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=3,
                num_attention_heads=2, num_key_value_heads=1, head_dim=32,
@@ -279,6 +290,61 @@ def make_moe(folder, case, vocab=48):
     save(folder, model, tokens, dict(input_ids=torch.tensor(tokens)[None]), folder.name)
 
 
+class Predictor(torch.nn.Module):
+    """ERNIE's block for multi-token prediction, of transformers' parts; `model.mtp_*`."""
+
+    def __init__(self, config):
+        super().__init__()
+        moe = transformers.models.ernie4_5_moe.modeling_ernie4_5_moe
+        width, eps = config.hidden_size, config.rms_norm_eps
+        self.mtp_emb_norm = torch.nn.ModuleList([moe.Ernie4_5_MoeRMSNorm(width, eps)])
+        self.mtp_hidden_norm = torch.nn.ModuleList([moe.Ernie4_5_MoeRMSNorm(width, eps)])
+        self.mtp_linear_proj = torch.nn.ModuleList(
+            [torch.nn.Linear(2 * width, width, bias=False)])
+        self.mtp_block = torch.nn.ModuleList([moe.Ernie4_5_MoeDecoderLayer(config, 0)])
+
+    def logits(self, model, ids, hidden):
+        """From tokens [T] and last hidden states [T, width]: [T - 1, vocab]."""
+        x = torch.cat([self.mtp_emb_norm[0](model.model.embed_tokens(ids[1:])),
+                       self.mtp_hidden_norm[0](hidden[:-1])], -1)
+        x = self.mtp_linear_proj[0](x)[None]
+        places = torch.arange(x.shape[1])[None]
+        causal = torch.full((x.shape[1],) * 2, float("-inf")).triu(1)[None, None]
+        x = self.mtp_block[0](x, position_embeddings=model.model.rotary_emb(x, places),
+                              attention_mask=causal, position_ids=places)
+        x = x[0] if isinstance(x, tuple) else x
+        return model.lm_head(model.model.norm(x))[0]
+
+
+def make_mtp(folder, case, vocab=48):
+    make_moe(folder, case, vocab)
+    case = dict(case)
+    seed = case.pop("seed")
+    model = transformers.Ernie4_5_MoeForCausalLM.from_pretrained(
+        folder, dtype=torch.float32)
+    predictor = fill(Predictor(model.config), seed + 1)
+    with torch.no_grad():
+        for name, p in [*model.named_parameters(), *predictor.named_parameters()]:
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                p.mul_(0.25)
+            if name.endswith("embed_tokens.weight"):
+                p.mul_(8)
+        weight = predictor.mtp_linear_proj[0].weight
+        weight.copy_((0.1 * weight + torch.eye(*weight.shape)).bfloat16().float())
+    tokens = np.loadtxt(folder / "tokens.txt", dtype=np.int64)
+    save(folder, model, tokens, dict(input_ids=torch.tensor(tokens)[None]), folder.name)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors.update({f"model.{name}": p.bfloat16().contiguous()
+                    for name, p in predictor.state_dict().items()})
+    save_file(tensors, path, metadata=dict(format="pt"))
+    path.chmod(0o644)
+    hidden = torch.tensor(np.load(folder / "layers.npy")[-1])
+    with torch.no_grad():
+        guesses = predictor.logits(model, torch.tensor(tokens), hidden)
+    np.save(folder / "mtp.npy", guesses.numpy())
+
+
 def make_vl(folder, case, vocab=64):
     ids = write_tokenizer(folder, vocab, MARKS)
     config = transformers.Ernie4_5_VLMoeConfig(
@@ -331,7 +397,7 @@ def main():
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for make, cases in (make_moe, MOE), (make_vl, VL), (make_ocr, OCR):
+    for make, cases in (make_moe, MOE), (make_mtp, MTP), (make_vl, VL), (make_ocr, OCR):
         for name, case in cases.items():
             if not args.case or name in args.case:
                 folder = args.out / name
