@@ -1,6 +1,6 @@
-/* session.h -- the inside of struct erne_session, shared by session.c (life cycle, steps),
- * session_media.c (media and the positions they bring) and session_draft.c (guesses by
- * multi-token prediction). */
+/* session.h -- the inside of struct erne_session, shared by session.c (life cycle and
+ * steps), session_media.c (media and the positions they bring) and session_draft.c
+ * (guesses by multi-token prediction). */
 #ifndef ERNE_SESSION_H
 #define ERNE_SESSION_H
 
