@@ -86,7 +86,7 @@ const struct cli_option cli_options[] = {
     { "-ctk, --kv-type", "TYPE", CLI_TEXT, AT(session.kv_type), 0, 0, COMPUTE,
       "f16 or f32: how keys and values are kept (default f16; logits: f32)" },
     { "--draft-max", "N", CLI_INT, AT(session.n_draft), 0, 1, TALK,
-      "tokens to guess ahead, 0 or 1 (default 1, if the model can); answers are the same" },
+      "tokens to guess ahead: 0 or 1 (default: what the model can); same answers" },
     { "-t, --threads", "N", CLI_INT, AT(engine.n_threads), 1, 4096, COMPUTE,
       "threads to compute with (default: one a core)" },
     { "--backend", "NAME", CLI_TEXT, AT(engine.backend), 0, 0, COMPUTE,
