@@ -8,8 +8,10 @@ Each line is a name, a count and that many numbers (rows flattened).
 """
 import torch
 import torch.nn.functional as F
-from transformers import Ernie4_5Config, LlamaConfig
+from transformers import Ernie4_5_MoeConfig, Ernie4_5Config, LlamaConfig
+from transformers.activations import ACT2FN
 from transformers.models.ernie4_5 import modeling_ernie4_5 as ernie
+from transformers.models.ernie4_5_moe import modeling_ernie4_5_moe as moe
 from transformers.models.llama import modeling_llama as llama
 
 
@@ -78,6 +80,58 @@ def swiglu(n_ff=20, k=12):
     emit("swiglu.dst", F.silu(F.linear(x, gate)) * F.linear(x, up))
 
 
+def layer_norm():
+    x, w, bias = torch.randn(3, 10) + 5, torch.randn(10), torch.randn(10)
+    emit("layer_norm.x", x)
+    emit("layer_norm.w", w)
+    emit("layer_norm.bias", bias)
+    emit("layer_norm.dst", F.layer_norm(x, (10,), w, bias, eps=1e-6))
+
+
+def acts():
+    """By one input: the product is x itself."""
+    x = torch.linspace(-12, 12, 25)
+    emit("act.x", x)
+    names = {"erf": "gelu", "tanh": "gelu_pytorch_tanh", "quick": "quick_gelu"}
+    for name, act in names.items():
+        emit(f"act.{name}", ACT2FN[act](x))
+
+
+def segment_attention(lengths=(3, 1, 5), heads=2, d=6):
+    """Rows attend to those of their segment."""
+    n = sum(lengths)
+    q, k, v = (torch.randn(1, heads, n, d) for _ in range(3))
+    number = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    mask = number[:, None] == number[None]
+    dst = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    for name, x in ("q", q), ("k", k), ("v", v), ("dst", dst):
+        emit(f"segment_attention.{name}", x.transpose(1, 2))
+
+
+def moe_route(tokens=6, experts=8, used=3):
+    """The router alone: dense weights, zero where an expert was not chosen. The bias of
+    expert 5 makes every token choose it, but is no part of its weight."""
+    config = Ernie4_5_MoeConfig(hidden_size=experts, moe_num_experts=experts, moe_k=used)
+    router = moe.Ernie4_5_MoeTopKRouter(config)
+    router.weight.data = torch.eye(experts)
+    bias = 0.1 * torch.randn(1, experts)
+    bias[0, 5] = 10
+    router.moe_statics.e_score_correction_bias.data = bias
+    logits = 2 * torch.randn(tokens, experts)
+    _, indices, weights = sort_out(router(logits), experts, used)
+    emit("moe_route.logits", logits)
+    emit("moe_route.bias", bias)
+    emit("moe_route.dst", torch.zeros(tokens, experts).scatter(1, indices, weights))
+
+
+def sort_out(results, experts, used):
+    """The router's results in the order (logits, indices, weights)."""
+    chosen = [r for r in results if r.shape[-1] == used]
+    logits = next(r for r in results if r.shape[-1] == experts)
+    indices = next(r for r in chosen if not r.is_floating_point())
+    return logits, indices, next(r for r in chosen if r.is_floating_point())
+
+
 def main():
     torch.manual_seed(45)
     rms_norm()
@@ -88,6 +142,10 @@ def main():
     attention()
     matmul()
     swiglu()
+    layer_norm()
+    acts()
+    segment_attention()
+    moe_route()
 
 
 if __name__ == "__main__":

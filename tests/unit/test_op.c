@@ -190,6 +190,80 @@ static void make_gather_rows(struct fixture *f)
     finish(f, 0);
 }
 
+static void make_layer_norm(struct fixture *f)
+{
+    make(f, ERNE_OP_LAYER_NORM);
+    add(f, 0, "h", ERNE_TYPE_F32, ERNE_ROWS_TOKENS, T, K);
+    add(f, 1, "gain", ERNE_TYPE_F32, ERNE_ROWS_FIXED, K, 0);
+    add(f, ERNE_SRC_NORM_BIAS, "shift", ERNE_TYPE_F32, ERNE_ROWS_FIXED, K, 0);
+    f->node.params.layer_norm.eps = 1e-6f;
+    finish(f, 0);
+}
+
+static void make_segment_attention(struct fixture *f)
+{
+    static const char *const names[] = { "q", "k", "v" };
+
+    make(f, ERNE_OP_SEGMENT_ATTENTION);
+    for (int i = 0; i < 3; i++)
+        add(f, i, names[i], ERNE_TYPE_F32, ERNE_ROWS_FIXED, T, HEADS * HEAD_DIM);
+    add(f, ERNE_SRC_BOUNDS, "frames", ERNE_TYPE_I32, ERNE_ROWS_FIXED, T, 2);
+    f->node.params.segment_attention.n_heads = HEADS;
+    f->node.params.segment_attention.head_dim = HEAD_DIM;
+    f->node.params.segment_attention.scale = 0.2f;
+    finish(f, 0);
+}
+
+static void make_scatter_rows(struct fixture *f)
+{
+    make(f, ERNE_OP_SCATTER_ROWS);
+    add(f, 0, "h", ERNE_TYPE_F32, ERNE_ROWS_TOKENS, T, K);
+    add(f, ERNE_SRC_FROM, "features", ERNE_TYPE_F32, ERNE_ROWS_FIXED, 9, K);
+    add(f, ERNE_SRC_FROM_ROWS, "which", ERNE_TYPE_I32, ERNE_ROWS_TOKENS, T, 0);
+    f->node.dst = &f->t[0];
+    finish(f, 0);
+}
+
+enum { EXPERTS = 6, USED = 2 };
+
+static void make_moe_route(struct fixture *f)
+{
+    make(f, ERNE_OP_MOE_ROUTE);
+    add(f, 0, "scores", ERNE_TYPE_F32, ERNE_ROWS_TOKENS, T, 2 * EXPERTS);
+    add(f, ERNE_SRC_ROUTE_BIAS, "b", ERNE_TYPE_F32, ERNE_ROWS_FIXED, 2 * EXPERTS, 0);
+    add(f, ERNE_SRC_KIND, "bank", ERNE_TYPE_I32, ERNE_ROWS_TOKENS, T, 0);
+    f->node.params.moe_route.n_banks = 2;
+    f->node.params.moe_route.n_used = USED;
+    f->node.params.moe_route.norm_min = 1e-12f;
+    finish(f, 0);
+}
+
+/* experts: [EXPERTS] for the tensors of a bank. */
+static void add_bank(struct fixture *f, int i, const char *name,
+                     struct erne_tensor *experts, int64_t n, int64_t k)
+{
+    struct fixture one;
+
+    add_weight(&one, 0, "expert", "w4-g32", n, k);
+    for (int e = 0; e < EXPERTS; e++)
+        experts[e] = one.t[0];
+    add(f, i, name, ERNE_TYPE_BANK, ERNE_ROWS_FIXED, EXPERTS, 1);
+    set_dims(&f->t[i], 3, (const int64_t[]){ EXPERTS, n, k });
+    f->t[i].bank = experts;
+}
+
+static void make_moe_ffn(struct fixture *f, struct erne_tensor experts[2 * EXPERTS])
+{
+    make(f, ERNE_OP_MOE_FFN);
+    add(f, 0, "h", ERNE_TYPE_F32, ERNE_ROWS_TOKENS, T, K);
+    add(f, ERNE_SRC_WEIGHTS, "shares", ERNE_TYPE_F32, ERNE_ROWS_TOKENS, T, EXPERTS);
+    add_bank(f, ERNE_SRC_GATE_UP, "ups", experts, N, K);
+    add_bank(f, ERNE_SRC_DOWN, "downs", experts + EXPERTS, K, 70);
+    add(f, ERNE_SRC_FFN_RESIDUAL, "skip", ERNE_TYPE_F32, ERNE_ROWS_TOKENS, T, K);
+    f->node.params.moe_ffn.n_used = USED;
+    finish(f, 0);
+}
+
 /* ---------------------------------------------------------------- tests */
 
 static void test_names(void **state)
@@ -204,8 +278,10 @@ static void test_names(void **state)
 static void test_storage(void **state)
 {
     static void (*const makers[])(struct fixture *) = {
-        make_embed,     make_rms_norm,  make_matmul,      make_rope,
-        make_kv_append, make_attention, make_gather_rows,
+        make_embed,        make_rms_norm,   make_matmul,
+        make_rope,         make_kv_append,  make_attention,
+        make_gather_rows,  make_layer_norm, make_segment_attention,
+        make_scatter_rows, make_moe_route,
     };
 
     (void)state;
@@ -442,6 +518,153 @@ static void test_rope(void **state)
     expect_refused(&f, "inv_freq 'freq' [13] must have 12 elements");
 }
 
+/* Several axes: a row of positions a token, and a row of frequencies an axis. */
+static void test_rope_axes(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    make_rope(&f);
+    add(&f, ERNE_SRC_POSITION, "pos", ERNE_TYPE_I32, ERNE_ROWS_TOKENS, T, 3);
+    expect_refused(&f, "inv_freq 'freq' [12] must be f32 [n, m]");
+    add(&f, ERNE_SRC_INV_FREQ, "freq", ERNE_TYPE_F32, ERNE_ROWS_FIXED, 3, HEAD_DIM / 2);
+    assert_int_equal(erne_op_check(&f.node, NULL), 0);
+    f.t[ERNE_SRC_INV_FREQ].dim[0] = 2;
+    expect_refused(&f, "must be [3, 12]");
+    f.t[ERNE_SRC_INV_FREQ].dim[0] = 3;
+    f.t[ERNE_SRC_POSITION].stride++;
+    expect_refused(&f, "position 'pos' [5, 3] must be i32 [n] or [n, m]");
+}
+
+static void test_layer_norm(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    make_layer_norm(&f);
+    expect_dst(&f, ERNE_ROWS_TOKENS, T, K);
+    f.t[ERNE_SRC_NORM_BIAS].dim[0]--;
+    expect_refused(&f, "bias 'shift' [95] must have 96 elements");
+    make_layer_norm(&f);
+    f.node.src[ERNE_SRC_NORM_BIAS] = NULL;
+    expect_refused(&f, "bias is missing");
+    make_layer_norm(&f);
+    f.node.params.layer_norm.eps = 0;
+    expect_refused(&f, "eps must be above 0");
+}
+
+static void test_acts(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    for (enum erne_act act = ERNE_ACT_GELU_ERF; act < ERNE_ACT_COUNT; act++) {
+        make_matmul(&f);
+        f.node.params.matmul.act = act;
+        assert_int_equal(erne_op_check(&f.node, NULL), 0);
+        expect_dst(&f, ERNE_ROWS_OUTPUTS, T, N);
+    }
+}
+
+static void test_segment_attention(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    make_segment_attention(&f);
+    expect_dst(&f, ERNE_ROWS_FIXED, T, HEADS * HEAD_DIM);
+    f.t[ERNE_SRC_K].dim[1]--;
+    expect_refused(&f, "k 'k' [5, 95] must have 96 columns");
+    make_segment_attention(&f);
+    f.t[ERNE_SRC_V].dim[0]--;
+    expect_refused(&f, "v 'v' [4, 96] must count the same rows as 'q'");
+    make_segment_attention(&f);
+    add(&f, ERNE_SRC_BOUNDS, "frames", ERNE_TYPE_I32, ERNE_ROWS_FIXED, T, 3);
+    expect_refused(&f, "bounds 'frames' [5, 3] must be first and end");
+    make_segment_attention(&f);
+    f.node.params.segment_attention.scale = -1;
+    expect_refused(&f, "scale must be above 0");
+    make_segment_attention(&f);
+    f.node.params.segment_attention.n_heads = 0;
+    expect_refused(&f, "0 heads of 24");
+}
+
+static void test_moves(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    make_gather_rows(&f);
+    f.node.dst = NULL;
+    add(&f, 1, "blocks", ERNE_TYPE_I32, ERNE_ROWS_OUTPUTS, 2, 4);
+    finish(&f, 0);
+    expect_dst(&f, ERNE_ROWS_OUTPUTS, 2, 4 * K);
+    make_scatter_rows(&f);
+    f.t[ERNE_SRC_FROM].dim[1]--;
+    expect_refused(&f, "y 'features' [9, 95] must have 96 columns");
+    make_scatter_rows(&f);
+    f.t[ERNE_SRC_FROM_ROWS].dim[0]--;
+    expect_refused(&f, "rows 'which' [4] must count the same rows as 'h'");
+    make_scatter_rows(&f);
+    f.node.dst = &f.t[DST];
+    expect_refused(&f, "must be x, in place");
+}
+
+static void test_moe_route(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    make_moe_route(&f);
+    expect_dst(&f, ERNE_ROWS_TOKENS, T, 2 * EXPERTS);
+    f.node.src[ERNE_SRC_ROUTE_BIAS] = f.node.src[ERNE_SRC_KIND] = NULL;
+    assert_int_equal(erne_op_check(&f.node, NULL), 0);
+    make_moe_route(&f);
+    f.node.params.moe_route.n_banks = 5;
+    expect_refused(&f, "2 of 12 experts in 5 banks");
+    make_moe_route(&f);
+    f.node.params.moe_route.n_used = EXPERTS + 1;
+    expect_refused(&f, "7 of 12 experts in 2 banks");
+    make_moe_route(&f);
+    f.node.params.moe_route.norm_min = NAN;
+    expect_refused(&f, "norm_min");
+    make_moe_route(&f);
+    f.t[ERNE_SRC_ROUTE_BIAS].dim[0]--;
+    expect_refused(&f, "bias 'b' [11] must have 12 elements");
+    make_moe_route(&f);
+    f.t[ERNE_SRC_KIND].rows_of = ERNE_ROWS_FIXED;
+    expect_refused(&f, "kind 'bank' [5] must count the same rows");
+}
+
+static void test_moe_ffn(void **state)
+{
+    struct erne_tensor experts[2 * EXPERTS];
+    struct fixture f;
+
+    (void)state;
+    make_moe_ffn(&f, experts);
+    expect_dst(&f, ERNE_ROWS_TOKENS, T, K);
+    f.t[ERNE_SRC_WEIGHTS].dim[1]++;
+    f.t[ERNE_SRC_WEIGHTS].stride++;
+    expect_refused(&f, "weights 'shares' [5, 7] must have 6 columns");
+    make_moe_ffn(&f, experts);
+    experts[4].dim[0]--;
+    expect_refused(&f,
+                   "gate_up 'ups' [6, 160, 96] must have tile64 weights of its shape; 4");
+    make_moe_ffn(&f, experts);
+    f.t[ERNE_SRC_DOWN].dim[0]--;
+    expect_refused(&f, "down 'downs' [5, 96, 70] must have 6 experts");
+    make_moe_ffn(&f, experts);
+    add_bank(&f, ERNE_SRC_DOWN, "downs", experts + EXPERTS, K, N / 2 + 1);
+    expect_refused(&f, "enough for down's 81 inputs");
+    make_moe_ffn(&f, experts);
+    f.node.params.moe_ffn.n_used = EXPERTS + 1;
+    expect_refused(&f, "7 of 6 experts");
+    make_moe_ffn(&f, experts);
+    f.t[ERNE_SRC_GATE_UP].bank = NULL;
+    expect_refused(&f, "must be a bank of weights");
+}
+
 static void test_kv_append(void **state)
 {
     struct fixture f;
@@ -528,6 +751,10 @@ int main(void)
         cmocka_unit_test(test_matmul),     cmocka_unit_test(test_swiglu),
         cmocka_unit_test(test_rope),       cmocka_unit_test(test_kv_append),
         cmocka_unit_test(test_attention),  cmocka_unit_test(test_gather_rows),
+        cmocka_unit_test(test_rope_axes),  cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_acts),       cmocka_unit_test(test_segment_attention),
+        cmocka_unit_test(test_moves),      cmocka_unit_test(test_moe_route),
+        cmocka_unit_test(test_moe_ffn),
     };
 
     return cmocka_run_group_tests_name("op", tests, NULL, NULL);

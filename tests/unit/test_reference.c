@@ -198,6 +198,124 @@ static void test_rope(void **state)
     check_rope(*state, "rope_neox", ERNE_ROPE_NEOX);
 }
 
+/* Position 0 turns nothing; at position 1 the two kinds differ; and position t on three
+ * axes whose frequencies share out the pairs is position t on one. */
+static void test_rope_probes(void **state)
+{
+    struct context *c = *state;
+    const float *golden_x = golden(c, "rope_neox.x", 128)->v;
+    float *one = golden(c, "rope_neox.inv_freq", 8)->v, three[3][8] = { { 0 } };
+    float got[3][32];
+    int32_t pos[3] = { 0 };
+    struct erne_tensor x = f32("x", 1, 32, got[0]);
+    struct erne_tensor position = tensor("position", ERNE_TYPE_I32, 1, 1, pos);
+    struct erne_tensor freq = f32("inv_freq", 1, 8, one);
+    struct erne_node node = { .op = ERNE_OP_ROPE,
+                              .src = { &x, &position, &freq },
+                              .dst = &x,
+                              .params.rope = { ERNE_ROPE_INTERLEAVED, 2, 16 } };
+
+    for (int i = 0; i < 3; i++)
+        memcpy(got[i], golden_x, sizeof(got[i]));
+    run(c, &node);
+    assert_memory_equal(got[0], golden_x, sizeof(got[0]));
+    pos[0] = pos[1] = pos[2] = 1;
+    run(c, &node);
+    x.data = got[1];
+    node.params.rope.kind = ERNE_ROPE_NEOX;
+    run(c, &node);
+    assert_memory_not_equal(got[0], got[1], sizeof(got[0]));
+    for (int j = 0; j < 8; j++)
+        three[j % 3][j] = one[j];
+    x.data = got[2];
+    position = tensor("position", ERNE_TYPE_I32, 1, 3, pos);
+    freq = f32("inv_freq", 3, 8, three[0]);
+    run(c, &node);
+    assert_memory_equal(got[2], got[1], sizeof(got[1]));
+}
+
+static void test_layer_norm(void **state)
+{
+    struct context *c = *state;
+    float got[30];
+    struct erne_tensor x = f32("x", 3, 10, golden(c, "layer_norm.x", 30)->v);
+    struct erne_tensor w = f32("w", 1, 10, golden(c, "layer_norm.w", 10)->v);
+    struct erne_tensor bias = f32("bias", 1, 10, golden(c, "layer_norm.bias", 10)->v);
+    struct erne_tensor dst = f32("dst", 3, 10, got);
+    struct erne_node node = { .op = ERNE_OP_LAYER_NORM,
+                              .src = { &x, &w, &bias },
+                              .dst = &dst,
+                              .params.layer_norm.eps = 1e-6f };
+
+    run(c, &node);
+    expect_close(golden(c, "layer_norm.dst", 30), got, 2e-6); /* torch rounds to f32 */
+}
+
+static void test_acts(void **state)
+{
+    static const struct {
+        const char *name;
+        enum erne_act act;
+    } acts[] = { { "act.erf", ERNE_ACT_GELU_ERF },
+                 { "act.tanh", ERNE_ACT_GELU_TANH },
+                 { "act.quick", ERNE_ACT_GELU_QUICK } };
+    static const float identity = 1.0f;
+    struct context *c = *state;
+    float got[25];
+    struct erne_tensor x = f32("x", 25, 1, golden(c, "act.x", 25)->v);
+    struct erne_tensor w = weight("f32", 1, 1, &identity), dst = f32("dst", 25, 1, got);
+    struct erne_node node = { .op = ERNE_OP_MATMUL, .src = { &x, &w }, .dst = &dst };
+
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(acts); i++) {
+        node.params.matmul.act = acts[i].act;
+        run(c, &node);
+        expect_close(golden(c, acts[i].name, 25), got, 1e-6);
+    }
+    free(w.data);
+}
+
+static void test_segment_attention(void **state)
+{
+    static int32_t ends[] = { 0, 3, 0, 3, 0, 3, 3, 4, 4, 9, 4, 9, 4, 9, 4, 9, 4, 9 };
+    struct context *c = *state;
+    float got[108];
+    struct erne_tensor q = f32("q", 9, 12, golden(c, "segment_attention.q", 108)->v);
+    struct erne_tensor k = f32("k", 9, 12, golden(c, "segment_attention.k", 108)->v);
+    struct erne_tensor v = f32("v", 9, 12, golden(c, "segment_attention.v", 108)->v);
+    struct erne_tensor bounds = tensor("bounds", ERNE_TYPE_I32, 9, 2, ends);
+    struct erne_tensor dst = f32("dst", 9, 12, got);
+    struct erne_node node = { .op = ERNE_OP_SEGMENT_ATTENTION,
+                              .src = { &q, &k, &v, &bounds },
+                              .dst = &dst };
+
+    node.params.segment_attention.n_heads = 2;
+    node.params.segment_attention.head_dim = 6;
+    node.params.segment_attention.scale = 0.408248290f;
+    run(c, &node);
+    expect_close(golden(c, "segment_attention.dst", 108), got, 1e-6);
+}
+
+/* The golden bias makes all choose expert 5, and is no part of its weight. */
+static void test_moe_route(void **state)
+{
+    struct context *c = *state;
+    float got[48];
+    struct erne_tensor x = f32("logits", 6, 8, golden(c, "moe_route.logits", 48)->v);
+    struct erne_tensor bias = f32("bias", 1, 8, golden(c, "moe_route.bias", 8)->v);
+    struct erne_tensor dst = f32("dst", 6, 8, got);
+    struct erne_node node = { .op = ERNE_OP_MOE_ROUTE,
+                              .src = { &x, &bias },
+                              .dst = &dst };
+
+    node.params.moe_route.n_banks = 1;
+    node.params.moe_route.n_used = 3;
+    node.params.moe_route.norm_min = 1e-12f;
+    run(c, &node);
+    expect_close(golden(c, "moe_route.dst", 48), got, 1e-6);
+    for (int t = 0; t < 6; t++)
+        assert_true(got[8 * t + 5] > 0 && got[8 * t + 5] < 1);
+}
+
 enum { PAST = 70, TOKENS = 4, TOTAL = PAST + TOKENS, HEADS = 6, KV_HEADS = 2, DIM = 4 };
 enum { PAGES = 3, KV_COLS = KV_HEADS * DIM, Q_COLS = HEADS * DIM };
 
@@ -393,7 +511,9 @@ int main(void)
         cmocka_unit_test(test_attention),   cmocka_unit_test(test_matmul),
         cmocka_unit_test(test_swiglu),      cmocka_unit_test(test_embed),
         cmocka_unit_test(test_gather_rows), cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_devices),     cmocka_unit_test(test_rope_probes),
+        cmocka_unit_test(test_layer_norm),  cmocka_unit_test(test_acts),
+        cmocka_unit_test(test_moe_route),   cmocka_unit_test(test_segment_attention),
     };
 
     return cmocka_run_group_tests_name("reference", tests, set_up, tear_down);
