@@ -3,7 +3,7 @@
 #ifndef ERNE_GOLDEN_H
 #define ERNE_GOLDEN_H
 
-#include "erne.h"
+#include "runtime/include/erne.h"
 
 enum { GOLDEN_MAX_TOKENS = 512, GOLDEN_MAX_MEDIA = 8, GOLDEN_MAX_PATH = 1024 };
 
