@@ -1,6 +1,7 @@
 /* pf_clock.c (POSIX) -- monotonic time, and a seed that differs between runs. */
 #include "platforms/platform.h"
 
+#include <errno.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +11,14 @@ uint64_t pf_time_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void pf_sleep_ms(unsigned ms)
+{
+    struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        ;
 }
 
 uint64_t pf_random_seed(void)

@@ -18,6 +18,11 @@ uint64_t pf_time_ns(void)
     return t / hz * 1000000000u + t % hz * 1000000000u / hz;
 }
 
+void pf_sleep_ms(unsigned ms)
+{
+    Sleep(ms);
+}
+
 uint64_t pf_random_seed(void)
 {
     uint64_t seed;

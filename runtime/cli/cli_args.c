@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cli/bench_record.h"
 #include "runtime/cli/cli_io.h"
 #include "runtime/cli/cli_options.h"
 
@@ -230,6 +231,7 @@ static void set_defaults(struct cli_args *args)
         .engine = erne_engine_opts_default(),
         .session = erne_session_opts_default(),
         .convert = erne_convert_opts_default(),
+        .bench = { .n_repeats = 5, .err_format = BENCH_NONE },
         .n_predict = -1,
         .n_chunks = -1,
         .seed = -1,
@@ -267,11 +269,14 @@ int cli_args_parse(struct cli_args *args, const struct cli_command *command, int
 
 void cli_args_deinit(struct cli_args *args)
 {
-    free(args->stops.items);
-    free(args->rules.items);
-    free(args->loras.items);
-    free(args->media.items);
-    args->stops = args->rules = args->loras = args->media = (struct cli_list){ 0 };
+    for (size_t i = 0; i < cli_n_options; i++) {
+        struct cli_list *list = (void *)((char *)args + cli_options[i].offset);
+
+        if (cli_options[i].kind != CLI_LIST && cli_options[i].kind != CLI_MEDIA)
+            continue;
+        free(list->items);
+        *list = (struct cli_list){ 0 };
+    }
 }
 
 /* ------------------------------------------------------------------- help */

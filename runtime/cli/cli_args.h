@@ -17,6 +17,7 @@
     X(CHAT, chat, "MODEL", "hold a conversation")                                    \
     X(EVAL, eval, "perplexity|kld MODEL", "measure the quality of a model")          \
     X(LOGITS, logits, "MODEL -o OUT.npy", "write the logits of a text or of tokens") \
+    X(BENCH, bench, "MODEL", "measure how fast a model is here")                     \
     X(DEVICES, devices, "", "list what can compute here")
 
 enum cli_command_bit {
@@ -34,6 +35,15 @@ struct cli_list {
     size_t n;
 };
 
+/* Options of bench: lists are read by runtime/cli/bench_list.h. */
+struct cli_bench {
+    struct cli_list models, backends, n_threads, n_batch, n_ubatch, type_k, type_v;
+    struct cli_list n_prompt, n_gen, n_depth, pairs;
+    int n_repeats, delay;   /* delay: seconds */
+    int format, err_format; /* enum bench_format */
+    bool progress, no_warmup;
+};
+
 /* What to do with a model's reasoning, in the order of the option's words. */
 enum cli_reasoning { CLI_REASONING_SHOW, CLI_REASONING_HIDE };
 
@@ -48,6 +58,7 @@ struct cli_args {
     struct erne_engine_opts engine;
     struct erne_session_opts session; /* kv_type NULL, n_ctx 0: not given */
     struct erne_convert_opts convert;
+    struct cli_bench bench;
 
     const char *prompt, *prompt_file, *system, *tokens_file, *output;
     const char *base, *save_base;

@@ -1,0 +1,195 @@
+/* bench_list.c -- "512", "1,2,4", "1-8", "64-1024*2": values of options of a cross
+ * product. */
+#include "runtime/cli/bench_list.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/cli/cli_io.h"
+
+/* Where a list is read from, for messages. */
+struct source {
+    const char *option;
+    const char *item; /* up to the next comma or the end */
+    int least, most;
+};
+
+/* ---------------------------------------------------------------- numbers */
+
+static int bad_item(const struct source *s, const char *wanted, struct erne_error *err)
+{
+    return cli_fail(err, ERNE_EINVAL, "option %s: '%.*s' is not %s", s->option,
+                    (int)strcspn(s->item, ","), s->item, wanted);
+}
+
+static int add(struct bench_ints *ints, const struct source *s, int value,
+               struct erne_error *err)
+{
+    int *data;
+
+    if (value < s->least || value > s->most)
+        return cli_fail(err, ERNE_EINVAL, "option %s: %d is %s than %d", s->option, value,
+                        value < s->least ? "less" : "more",
+                        value < s->least ? s->least : s->most);
+    if (ints->n == BENCH_LIST_MAX)
+        return cli_fail(err, ERNE_EINVAL, "option %s: more than %d values", s->option,
+                        BENCH_LIST_MAX);
+    data = realloc(ints->data, (ints->n + 1) * sizeof(*data));
+    if (!data)
+        return cli_fail(err, ERNE_ENOMEM, "out of memory for option %s", s->option);
+    ints->data = data;
+    data[ints->n++] = value;
+    return ERNE_OK;
+}
+
+/* Digits at *text, which moves behind them; at most 9 of them, so that it is an int. */
+static bool read_number(const char **text, int *value)
+{
+    const char *start = *text;
+    int x = 0;
+
+    while (isdigit((unsigned char)**text) && *text - start < 9)
+        x = 10 * x + (*(*text)++ - '0');
+    *value = x;
+    return *text > start && !isdigit((unsigned char)**text);
+}
+
+static int add_range(struct bench_ints *ints, const struct source *s,
+                     struct erne_error *err)
+{
+    static const char wanted[] =
+        "a number or a range such as 1-8, 0-512+128 or 64-1024*2";
+    const char *at = s->item;
+    int first, last, step = 1, st = ERNE_OK;
+    char how = '+';
+
+    if (!read_number(&at, &first))
+        return bad_item(s, wanted, err);
+    last = first;
+    if (*at == '-') {
+        at++;
+        if (!read_number(&at, &last))
+            return bad_item(s, wanted, err);
+        if (*at == '+' || *at == '*') {
+            how = *at++;
+            if (!read_number(&at, &step))
+                return bad_item(s, wanted, err);
+        }
+    }
+    if ((*at != '\0' && *at != ',') || last < first)
+        return bad_item(s, wanted, err);
+    if (first < last && (step < 1 || (how == '*' && (step < 2 || first == 0))))
+        return bad_item(s, "a range that advances", err);
+    for (int64_t x = first; st == ERNE_OK && x <= last;
+         x = how == '+' ? x + step : x * step) {
+        st = add(ints, s, (int)x, err);
+        if (first == last)
+            break;
+    }
+    return st;
+}
+
+int bench_ints_parse(struct bench_ints *ints, const struct cli_list *list,
+                     const char *option, int least, int most, int fallback,
+                     struct erne_error *err)
+{
+    struct source s = { option, "", least, most };
+    int st = ERNE_OK;
+
+    if (list->n == 0)
+        return add(ints, &s, fallback, err);
+    for (size_t i = 0; st == ERNE_OK && i < list->n; i++) {
+        s.item = list->items[i];
+        while (st == ERNE_OK) {
+            st = add_range(ints, &s, err);
+            if (!strchr(s.item, ','))
+                break;
+            s.item = strchr(s.item, ',') + 1;
+        }
+    }
+    return st;
+}
+
+int bench_pairs_parse(struct bench_ints *ints, const struct cli_list *list,
+                      const char *option, char separator, int most,
+                      struct erne_error *err)
+{
+    struct source s = { option, "", 1, most };
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < list->n; i++) {
+        const char *at = list->items[i];
+        int a = 0, b = 0;
+
+        s.item = at;
+        if (!read_number(&at, &a) || *at++ != separator || !read_number(&at, &b) || *at)
+            return cli_fail(err, ERNE_EINVAL,
+                            "option %s: '%s' is not a pair such as 512%c128", option,
+                            list->items[i], separator);
+        st = add(ints, &s, a, err);
+        if (st == ERNE_OK)
+            st = add(ints, &s, b, err);
+    }
+    return st;
+}
+
+void bench_ints_deinit(struct bench_ints *ints)
+{
+    free(ints->data);
+    *ints = (struct bench_ints){ 0 };
+}
+
+/* ------------------------------------------------------------------ words */
+
+/* All items joined by commas, in memory of words. */
+static int join(struct bench_words *words, const struct cli_list *list,
+                const char *fallback, struct erne_error *err)
+{
+    struct cli_text text = { 0 };
+    int st = ERNE_OK;
+
+    if (list->n == 0)
+        st = cli_text_append(&text, fallback, strlen(fallback), err);
+    for (size_t i = 0; st == ERNE_OK && i < list->n; i++) {
+        if (i > 0)
+            st = cli_text_append(&text, ",", 1, err);
+        if (st == ERNE_OK)
+            st = cli_text_append(&text, list->items[i], strlen(list->items[i]), err);
+    }
+    words->text = text.data;
+    return st;
+}
+
+int bench_words_parse(struct bench_words *words, const struct cli_list *list,
+                      const char *option, const char *fallback, struct erne_error *err)
+{
+    size_t n = 1;
+    int st = join(words, list, fallback, err);
+
+    if (st < 0)
+        return st;
+    for (const char *c = words->text; *c; c++)
+        n += *c == ',';
+    if (n > BENCH_LIST_MAX)
+        return cli_fail(err, ERNE_EINVAL, "option %s: more than %d values", option,
+                        BENCH_LIST_MAX);
+    words->data = calloc(n, sizeof(*words->data));
+    if (!words->data)
+        return cli_fail(err, ERNE_ENOMEM, "out of memory for option %s", option);
+    for (char *at = words->text; words->n < n; at += strlen(at) + 1) {
+        at[strcspn(at, ",")] = '\0';
+        if (*at == '\0')
+            return cli_fail(err, ERNE_EINVAL, "option %s: a value is empty", option);
+        words->data[words->n++] = at;
+    }
+    return ERNE_OK;
+}
+
+void bench_words_deinit(struct bench_words *words)
+{
+    free(words->data);
+    free(words->text);
+    *words = (struct bench_words){ 0 };
+}

@@ -1,0 +1,37 @@
+/* bench_list.h -- comma lists and ranges of an option, as llama-bench spells them. */
+#ifndef ERNE_BENCH_LIST_H
+#define ERNE_BENCH_LIST_H
+
+#include "runtime/cli/cli_args.h"
+
+enum { BENCH_LIST_MAX = 256 }; /* values of one option */
+
+/* Zero it to start, bench_ints_deinit at the end. */
+struct bench_ints {
+    int *data;
+    size_t n;
+};
+
+/* Reads "A", "A-B", "A-B+STEP" and "A-B*FACTOR", separated by commas, from each item of
+ * the list; without items, `fallback` is the only value. EINVAL names option and item. */
+int bench_ints_parse(struct bench_ints *ints, const struct cli_list *list,
+                     const char *option, int least, int most, int fallback,
+                     struct erne_error *err);
+/* Pairs "A<separator>B", one an item: data[2 i] and data[2 i + 1]. */
+int bench_pairs_parse(struct bench_ints *ints, const struct cli_list *list,
+                      const char *option, char separator, int most,
+                      struct erne_error *err);
+void bench_ints_deinit(struct bench_ints *ints);
+
+/* Words separated by commas; they live in `text`. */
+struct bench_words {
+    char **data;
+    size_t n;
+    char *text;
+};
+
+int bench_words_parse(struct bench_words *words, const struct cli_list *list,
+                      const char *option, const char *fallback, struct erne_error *err);
+void bench_words_deinit(struct bench_words *words);
+
+#endif

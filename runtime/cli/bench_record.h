@@ -1,0 +1,87 @@
+/* bench_record.h -- the result of one test as a row of named fields: what the tables and
+ * files of `erne bench` are written from. Names are llama-bench's where the meaning is.
+ */
+#ifndef ERNE_BENCH_RECORD_H
+#define ERNE_BENCH_RECORD_H
+
+#include "runtime/cli/cli_io.h"
+
+/* Every field once: X(kind, name). TEXT may be NULL and REAL may be NAN: no value. */
+#define BENCH_FIELD_LIST(X)                                               \
+    X(TEXT, build_commit) /* the version of erne and what was built in */ \
+    X(TEXT, cpu_info)                                                     \
+    X(TEXT, gpu_info)                                                     \
+    X(TEXT, backends) /* what was asked to compute */                     \
+    X(TEXT, model_filename)                                               \
+    X(TEXT, model_type) /* architecture and scheme */                     \
+    X(INT, model_size)  /* bytes of weights */                            \
+    X(INT, model_n_params)                                                \
+    X(INT, n_batch)  /* tokens given to one call */                       \
+    X(INT, n_ubatch) /* tokens a step takes at most */                    \
+    X(INT, n_threads)                                                     \
+    X(TEXT, type_k)                                                       \
+    X(TEXT, type_v)                                                       \
+    X(TEXT, test)                                                         \
+    X(INT, n_prompt)                                                      \
+    X(INT, n_gen)                                                         \
+    X(INT, n_depth)                                                       \
+    X(TEXT, test_time) /* of the start, UTC */                            \
+    X(REAL, avg_ns)                                                       \
+    X(REAL, stddev_ns)                                                    \
+    X(REAL, avg_ts) /* tokens a second */                                 \
+    X(REAL, stddev_ts)                                                    \
+    X(REAL, median_ts)                                                    \
+    X(REAL, low_ts) /* interval for the median, see bench_stats.h */      \
+    X(REAL, high_ts)                                                      \
+    X(REAL, interval) /* how sure it is */                                \
+    X(TEXT, error)    /* why there are no figures */
+
+typedef const char *bench_field_text;
+typedef int64_t bench_field_int;
+typedef double bench_field_real;
+
+enum bench_field_kind { BENCH_TEXT, BENCH_INT, BENCH_REAL };
+
+struct bench_record {
+#define BENCH_TYPE_TEXT bench_field_text
+#define BENCH_TYPE_INT  bench_field_int
+#define BENCH_TYPE_REAL bench_field_real
+#define X(KIND, name)   BENCH_TYPE_##KIND name;
+    BENCH_FIELD_LIST(X)
+#undef X
+    double *samples_ns; /* [n_samples]: in the order they were taken */
+    size_t n_samples;
+};
+
+struct bench_field {
+    const char *name;
+    enum bench_field_kind kind;
+    size_t offset; /* in struct bench_record */
+};
+
+extern const struct bench_field bench_fields[];
+extern const size_t bench_n_fields;
+
+/* Fills mean, median and so on from the samples; scratch: [n_samples]. */
+void bench_record_summarise(struct bench_record *r, double *scratch);
+/* Tokens a second of a sample. */
+double bench_record_ts(const struct bench_record *r, double ns);
+
+/* In the order of the words of the option -o. */
+enum bench_format { BENCH_MD, BENCH_CSV, BENCH_JSON, BENCH_JSONL, BENCH_SQL, BENCH_NONE };
+
+/* Appends records [n] as a document. */
+int bench_write(struct cli_text *text, enum bench_format format,
+                const struct bench_record *records, size_t n, struct erne_error *err);
+
+/* The Markdown table among them. */
+int bench_write_md(struct cli_text *text, const struct bench_record *records, size_t n,
+                   struct erne_error *err);
+
+/* Text with the format's values in it. */
+int bench_printf(struct cli_text *text, struct erne_error *err, const char *fmt, ...)
+    ERNE_PRINTF(3, 4);
+/* A JSON string, with its quotes. */
+int bench_put_json_text(struct cli_text *text, const char *value, struct erne_error *err);
+
+#endif

@@ -1,0 +1,256 @@
+/* bench_run.c -- opens models and takes the samples.
+ *
+ * What is counted, as llama-bench counts: the evaluation of tokens. Not counted are
+ * loading, tokenising, sampling, and the tokens that lie before the test (its depth).
+ * A prompt of n tokens is evaluated in calls of at most n_batch, each in steps of at most
+ * n_ubatch, and only the last token of a call gets logits; generating n tokens is n calls
+ * of one token, each with logits. Unlike llama-bench the tokens are those of a text.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "platforms/platform.h"
+#include "runtime/cli/bench.h"
+
+extern const unsigned char bench_text[]; /* cmake/embed.cmake */
+extern const size_t bench_text_bytes;
+
+/* ------------------------------------------------------------------- open */
+
+/* The text's tokens, again and again until there are n of them. */
+static int make_trace(struct bench_engine *e, const struct bench *b, size_t n,
+                      struct erne_error *err)
+{
+    int st = cli_ids_from_text(&e->trace, &e->model, b->text.data, b->text.n, false, err);
+    size_t n_text = e->trace.n;
+
+    if (st == ERNE_OK && n_text < 2)
+        return cli_fail(err, ERNE_EINVAL, "the text has too few tokens");
+    for (size_t i = 0; st == ERNE_OK && e->trace.n < n; i++)
+        st = cli_ids_append(&e->trace, e->trace.data[1 + i % (n_text - 1)], err);
+    return st;
+}
+
+static int open_engine(struct bench_engine *e, const struct bench *b, size_t n_tokens,
+                       struct erne_error *err)
+{
+    struct erne_engine_opts opts = b->args->engine;
+    int st;
+
+    opts.backend = e->backend;
+    opts.n_threads = e->n_threads;
+    opts.log = cli_log;
+    opts.log_user = &b->args->verbose;
+    st = erne_engine_open(&e->model.engine, e->path, &opts, err);
+    if (st < 0)
+        return st;
+    e->model.info = erne_engine_info(e->model.engine);
+    snprintf(e->type, sizeof(e->type), "%s %s", e->model.info->arch,
+             e->model.info->scheme);
+    return make_trace(e, b, n_tokens, err);
+}
+
+/* Most tokens that a test of the lane (NULL: of all) has in its context. */
+static int most_tokens(const struct bench *b, const struct bench_lane *lane)
+{
+    int most = 0;
+
+    for (size_t i = 0; i < b->n_cases; i++) {
+        const struct bench_case *c = &b->cases[i];
+        const int n = c->n_depth + c->n_prompt + c->n_gen;
+
+        if ((!lane || c->lane == lane) && n > most)
+            most = n;
+    }
+    return most;
+}
+
+static int open_lane(struct bench_lane *lane, const struct bench *b,
+                     struct erne_error *err)
+{
+    struct erne_session_opts opts = erne_session_opts_default();
+
+    if (strcmp(lane->type_k, lane->type_v) != 0)
+        return cli_fail(err, ERNE_EINVAL,
+                        "keys in %s and values in %s: they must be kept alike",
+                        lane->type_k, lane->type_v);
+    opts.kv_type = lane->type_k;
+    opts.n_ctx = most_tokens(b, lane);
+    opts.n_batch = lane->n_ubatch;
+    opts.n_draft = 0;
+    return erne_session_create(&lane->session, lane->engine->model.engine, &opts, err);
+}
+
+static int note_device(void *user, const struct erne_device_info *info)
+{
+    struct bench *b = user;
+    char line[192];
+    struct erne_error err;
+    struct cli_text text = { b->devices, b->devices ? strlen(b->devices) : 0, 0 };
+    int st;
+
+    if (strcmp(info->backend, "cpu") == 0 || strcmp(info->backend, "reference") == 0)
+        return ERNE_OK;
+    text.cap = text.n ? text.n + 1 : 0;
+    snprintf(line, sizeof(line), "%s%s", text.n ? ", " : "", info->name);
+    st = cli_text_append(&text, line, strlen(line), &err);
+    b->devices = text.data;
+    return st;
+}
+
+static int read_text(struct bench *b, struct erne_error *err)
+{
+    if (b->args->prompt_file)
+        return cli_text_read(&b->text, b->args->prompt_file, err);
+    return cli_text_append(&b->text, (const char *)bench_text, bench_text_bytes, err);
+}
+
+int bench_open(struct bench *b, struct erne_error *err)
+{
+    const size_t n_tokens = (size_t)most_tokens(b, NULL);
+    int st = read_text(b, err);
+
+    pf_cpu_name(b->cpu, sizeof(b->cpu));
+    snprintf(b->build, sizeof(b->build), "%s (%s)", erne_version(), erne_build_info());
+    if (st == ERNE_OK)
+        st = erne_devices(note_device, b, err);
+    for (size_t i = 0; st == ERNE_OK && i < b->n_engines; i++)
+        st = open_engine(&b->engines[i], b, n_tokens, err);
+    for (size_t i = 0; st == ERNE_OK && i < b->n_lanes; i++)
+        st = open_lane(&b->lanes[i], b, err);
+    return st;
+}
+
+void bench_close(struct bench *b)
+{
+    for (size_t i = 0; i < b->n_lanes; i++)
+        erne_session_destroy(&b->lanes[i].session);
+    for (size_t i = 0; i < b->n_engines; i++) {
+        cli_model_close(&b->engines[i].model);
+        free(b->engines[i].trace.data);
+    }
+    free(b->text.data);
+    free(b->devices);
+}
+
+/* --------------------------------------------------------------- one test */
+
+/* Tokens first .. first + n - 1 of the trace, which the session holds up to `first`. */
+static int eval_tokens(const struct bench_lane *lane, int first, int n, int n_batch,
+                       struct erne_error *err)
+{
+    const int32_t *ids = lane->engine->trace.data;
+    int st = ERNE_OK;
+
+    for (int done = 0, take; st == ERNE_OK && done < n; done += take) {
+        take = n - done < n_batch ? n - done : n_batch;
+        st =
+            erne_session_eval(lane->session, ids + first + done, (size_t)take, NULL, err);
+    }
+    return st;
+}
+
+/* The session holds the first n tokens of the trace; most of them it may hold already. */
+static int hold(const struct bench_lane *lane, int n, struct erne_error *err)
+{
+    const int n_past = erne_session_n_past(lane->session);
+
+    if (n_past > n)
+        return erne_session_rewind(lane->session, n, err);
+    return eval_tokens(lane, n_past, n - n_past, lane->n_batch, err);
+}
+
+/* As hold, but something is evaluated in any case: it wakes threads, clocks and caches
+ * after another lane computed. */
+static int settle(const struct bench_lane *lane, int n, struct erne_error *err)
+{
+    int st = hold(lane, n > 0 ? n - 1 : 0, err);
+
+    if (st == ERNE_OK)
+        st = hold(lane, n > 0 ? n : 1, err);
+    return st == ERNE_OK ? hold(lane, n, err) : st;
+}
+
+int bench_run_once(struct bench_case *c, double *ns, struct erne_error *err)
+{
+    uint64_t start;
+    int st = settle(c->lane, c->n_depth, err);
+
+    if (st < 0)
+        return st;
+    start = pf_time_ns();
+    st = eval_tokens(c->lane, c->n_depth, c->n_prompt, c->lane->n_batch, err);
+    if (st == ERNE_OK)
+        st = eval_tokens(c->lane, c->n_depth + c->n_prompt, c->n_gen, 1, err);
+    *ns = (double)(pf_time_ns() - start);
+    return st;
+}
+
+/* ------------------------------------------------------------------ rounds */
+
+static void report_progress(const struct bench *b, const struct bench_case *c, int round)
+{
+    if (!b->args->bench.progress)
+        return;
+    fprintf(stderr, "erne bench: %s, %s on %s: ", c->lane->engine->path, c->name,
+            c->lane->engine->backend);
+    if (round < 0)
+        fprintf(stderr, "warm-up\n");
+    else
+        fprintf(stderr, "run %d of %d\n", round + 1, b->args->bench.n_repeats);
+}
+
+static int warm_up(struct bench *b, struct erne_error *err)
+{
+    double ns;
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++) {
+        struct bench_case c = b->cases[i];
+
+        report_progress(b, &b->cases[i], -1);
+        c.n_gen = c.n_gen > 0;
+        st = bench_run_once(&c, &ns, err);
+    }
+    return st;
+}
+
+static void note_time(struct bench_case *c)
+{
+    const time_t now = time(NULL);
+    const struct tm *utc = gmtime(&now);
+
+    if (c->n_samples == 0 && utc)
+        strftime(c->time, sizeof(c->time), "%Y-%m-%dT%H:%M:%SZ", utc);
+}
+
+static int run_round(struct bench *b, int round, struct erne_error *err)
+{
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++) {
+        struct bench_case *c = &b->cases[i];
+
+        if (b->args->bench.delay > 0)
+            pf_sleep_ms((unsigned)b->args->bench.delay * 1000);
+        note_time(c);
+        report_progress(b, c, round);
+        st = bench_run_once(c, &c->samples_ns[c->n_samples], err);
+        if (st == ERNE_OK)
+            c->n_samples++;
+    }
+    return st;
+}
+
+int bench_run(struct bench *b, struct erne_error *err)
+{
+    int st = ERNE_OK;
+
+    if (!b->args->bench.no_warmup)
+        st = warm_up(b, err);
+    for (int round = 0; st == ERNE_OK && round < b->args->bench.n_repeats; round++)
+        st = run_round(b, round, err);
+    return st;
+}

@@ -1,0 +1,230 @@
+/* bench_table.c -- records as a Markdown table, its columns as llama-bench has them. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/cli/bench_record.h"
+
+enum { CELL_MAX = 160 };
+
+/* A column; `varies` NULL: always shown, else where that field is not the same in all
+ * records. */
+struct column {
+    const char *title;
+    int width; /* negative: to the left */
+    void (*fill)(char *cell, const struct bench_record *r);
+    bool (*differ)(const struct bench_record *a, const struct bench_record *b);
+};
+
+/* ------------------------------------------------------------------ cells */
+
+static void fill_model(char *cell, const struct bench_record *r)
+{
+    snprintf(cell, CELL_MAX, "%s", r->model_type ? r->model_type : "");
+}
+
+static void fill_size(char *cell, const struct bench_record *r)
+{
+    const double size = (double)r->model_size;
+
+    snprintf(cell, CELL_MAX, size < 0x1p30 ? "%.2f MiB" : "%.2f GiB",
+             size < 0x1p30 ? size / 0x1p20 : size / 0x1p30);
+}
+
+static void fill_params(char *cell, const struct bench_record *r)
+{
+    const double n = (double)r->model_n_params;
+
+    snprintf(cell, CELL_MAX, n < 1e9 ? "%.2f M" : "%.2f B", n < 1e9 ? n / 1e6 : n / 1e9);
+}
+
+static void fill_backend(char *cell, const struct bench_record *r)
+{
+    snprintf(cell, CELL_MAX, "%s", r->backends ? r->backends : "");
+}
+
+static void fill_threads(char *cell, const struct bench_record *r)
+{
+    snprintf(cell, CELL_MAX, "%" PRId64, r->n_threads);
+}
+
+static void fill_batch(char *cell, const struct bench_record *r)
+{
+    snprintf(cell, CELL_MAX, "%" PRId64, r->n_batch);
+}
+
+static bool differ_batch(const struct bench_record *a, const struct bench_record *b)
+{
+    return a->n_batch != b->n_batch;
+}
+
+static void fill_ubatch(char *cell, const struct bench_record *r)
+{
+    snprintf(cell, CELL_MAX, "%" PRId64, r->n_ubatch);
+}
+
+static bool differ_ubatch(const struct bench_record *a, const struct bench_record *b)
+{
+    return a->n_ubatch != b->n_ubatch;
+}
+
+static void fill_type_k(char *cell, const struct bench_record *r)
+{
+    snprintf(cell, CELL_MAX, "%s", r->type_k);
+}
+
+static bool differ_type_k(const struct bench_record *a, const struct bench_record *b)
+{
+    return strcmp(a->type_k, b->type_k) != 0;
+}
+
+static void fill_type_v(char *cell, const struct bench_record *r)
+{
+    snprintf(cell, CELL_MAX, "%s", r->type_v);
+}
+
+static bool differ_type_v(const struct bench_record *a, const struct bench_record *b)
+{
+    return strcmp(a->type_v, b->type_v) != 0;
+}
+
+static void fill_test(char *cell, const struct bench_record *r)
+{
+    snprintf(cell, CELL_MAX, "%s", r->test ? r->test : "");
+}
+
+static void fill_mean(char *cell, const struct bench_record *r)
+{
+    if (isfinite(r->avg_ts))
+        snprintf(cell, CELL_MAX, "%.2f ± %.2f", r->avg_ts, r->stddev_ts);
+    else
+        snprintf(cell, CELL_MAX, "-");
+}
+
+static void fill_median(char *cell, const struct bench_record *r)
+{
+    if (isfinite(r->median_ts))
+        snprintf(cell, CELL_MAX, "%.2f", r->median_ts);
+    else
+        snprintf(cell, CELL_MAX, "-");
+}
+
+static void fill_interval(char *cell, const struct bench_record *r)
+{
+    if (isfinite(r->low_ts))
+        snprintf(cell, CELL_MAX, "%.2f .. %.2f", r->low_ts, r->high_ts);
+    else
+        snprintf(cell, CELL_MAX, "-");
+}
+
+static const struct column columns[] = {
+    { "model", -26, fill_model, NULL },
+    { "size", 10, fill_size, NULL },
+    { "params", 10, fill_params, NULL },
+    { "backend", -10, fill_backend, NULL },
+    { "threads", 7, fill_threads, NULL },
+    { "n_batch", 7, fill_batch, differ_batch },
+    { "n_ubatch", 8, fill_ubatch, differ_ubatch },
+    { "type_k", 6, fill_type_k, differ_type_k },
+    { "type_v", 6, fill_type_v, differ_type_v },
+    { "test", 15, fill_test, NULL },
+    { "t/s", 20, fill_mean, NULL },
+    { "median", 9, fill_median, NULL },
+    { "interval", 20, fill_interval, NULL },
+};
+
+/* ------------------------------------------------------------------ table */
+
+static bool is_shown(const struct column *c, const struct bench_record *records, size_t n)
+{
+    if (!c->differ)
+        return true;
+    for (size_t i = 1; i < n; i++)
+        if (c->differ(&records[0], &records[i]))
+            return true;
+    return false;
+}
+
+/* Bytes that continue a character take no column of a terminal. */
+static int n_columns(const char *cell)
+{
+    int n = 0;
+
+    for (; *cell; cell++)
+        n += ((unsigned char)*cell & 0xc0) != 0x80;
+    return n;
+}
+
+static int put_cell(struct cli_text *text, const char *cell, int width,
+                    struct erne_error *err)
+{
+    const int pad = (width < 0 ? -width : width) - n_columns(cell);
+
+    return width < 0 ? bench_printf(text, err, " %s%*s |", cell, pad > 0 ? pad : 0, "")
+                     : bench_printf(text, err, " %*s%s |", pad > 0 ? pad : 0, "", cell);
+}
+
+static int put_rule(struct cli_text *text, const struct column *c, struct erne_error *err)
+{
+    static const char dashes[] = "----------------------------------------";
+    const int n = (c->width < 0 ? -c->width : c->width) - 1;
+
+    return bench_printf(text, err, " %.*s%c |", n, dashes, c->width < 0 ? '-' : ':');
+}
+
+enum line { TITLES, RULE, VALUES };
+
+static int put_line(struct cli_text *text, enum line line,
+                    const struct bench_record *records, size_t n, size_t i,
+                    struct erne_error *err)
+{
+    char cell[CELL_MAX];
+    int st = bench_printf(text, err, "|");
+
+    for (size_t c = 0; st == ERNE_OK && c < ERNE_ARRAY_LEN(columns); c++) {
+        if (!is_shown(&columns[c], records, n))
+            continue;
+        if (line == RULE) {
+            st = put_rule(text, &columns[c], err);
+            continue;
+        }
+        snprintf(cell, sizeof(cell), "%s", columns[c].title);
+        if (line == VALUES)
+            columns[c].fill(cell, &records[i]);
+        st = put_cell(text, cell, columns[c].width, err);
+    }
+    return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
+}
+
+/* Below the table: what was built, how sure the intervals are, what failed. */
+static int put_notes(struct cli_text *text, const struct bench_record *records, size_t n,
+                     struct erne_error *err)
+{
+    int st = ERNE_OK;
+
+    if (n > 0)
+        st = bench_printf(text, err, "\nbuild: %s\n", records[0].build_commit);
+    for (size_t i = 0; st == ERNE_OK && i < n; i++)
+        if (records[i].error)
+            st = bench_printf(text, err, "%s on %s: no figures: %s\n", records[i].test,
+                              records[i].backends, records[i].error);
+    for (size_t i = 0; st == ERNE_OK && i < n; i++)
+        if (isfinite(records[i].interval))
+            return bench_printf(text, err,
+                                "interval: holds the median with %.1f %% certainty\n",
+                                100 * records[i].interval);
+    return st;
+}
+
+int bench_write_md(struct cli_text *text, const struct bench_record *records, size_t n,
+                   struct erne_error *err)
+{
+    int st = put_line(text, TITLES, records, n, 0, err);
+
+    if (st == ERNE_OK)
+        st = put_line(text, RULE, records, n, 0, err);
+    for (size_t i = 0; st == ERNE_OK && i < n; i++)
+        st = put_line(text, VALUES, records, n, i, err);
+    return st == ERNE_OK ? put_notes(text, records, n, err) : st;
+}

@@ -1,0 +1,233 @@
+/* bench_write.c -- records as md, csv, json, jsonl and sql. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/cli/bench_record.h"
+
+/* A field's value in each kind of quotes. */
+struct style {
+    const char *none; /* for a value that is not there */
+    int (*put_text)(struct cli_text *text, const char *value, struct erne_error *err);
+};
+
+static const void *at(const struct bench_record *r, const struct bench_field *f)
+{
+    return (const char *)r + f->offset;
+}
+
+/* ----------------------------------------------------------------- quotes */
+
+/* Doubles `quote` inside. */
+static int put_quoted(struct cli_text *text, const char *value, char quote,
+                      struct erne_error *err)
+{
+    int st = cli_text_append(text, &quote, 1, err);
+
+    for (; st == ERNE_OK && *value; value++) {
+        st = cli_text_append(text, value, 1, err);
+        if (st == ERNE_OK && *value == quote)
+            st = cli_text_append(text, value, 1, err);
+    }
+    return st == ERNE_OK ? cli_text_append(text, &quote, 1, err) : st;
+}
+
+static int put_csv_text(struct cli_text *text, const char *value, struct erne_error *err)
+{
+    return put_quoted(text, value, '"', err);
+}
+
+static int put_sql_text(struct cli_text *text, const char *value, struct erne_error *err)
+{
+    return put_quoted(text, value, '\'', err);
+}
+
+int bench_put_json_text(struct cli_text *text, const char *value, struct erne_error *err)
+{
+    int st = cli_text_append(text, "\"", 1, err);
+
+    for (; st == ERNE_OK && *value; value++) {
+        const unsigned char c = (unsigned char)*value;
+
+        if (c < 0x20)
+            st = bench_printf(text, err, "\\u%04x", c);
+        else if (c == '"' || c == '\\')
+            st = bench_printf(text, err, "\\%c", c);
+        else
+            st = cli_text_append(text, value, 1, err);
+    }
+    return st == ERNE_OK ? cli_text_append(text, "\"", 1, err) : st;
+}
+
+static int put_value(struct cli_text *text, const struct bench_record *r,
+                     const struct bench_field *f, const struct style *style,
+                     struct erne_error *err)
+{
+    const char *value;
+    double x;
+
+    switch (f->kind) {
+    case BENCH_INT:
+        return bench_printf(text, err, "%" PRId64, *(const int64_t *)at(r, f));
+    case BENCH_REAL:
+        x = *(const double *)at(r, f);
+        return isfinite(x) ? bench_printf(text, err, "%.10g", x)
+                           : bench_printf(text, err, "%s", style->none);
+    default:
+        value = *(const char *const *)at(r, f);
+        return value ? style->put_text(text, value, err)
+                     : bench_printf(text, err, "%s", style->none);
+    }
+}
+
+/* ------------------------------------------------------------- csv and sql */
+
+static int put_names(struct cli_text *text, const char *between, struct erne_error *err)
+{
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < bench_n_fields; i++)
+        st = bench_printf(text, err, "%s%s", i ? between : "", bench_fields[i].name);
+    return st;
+}
+
+static int put_values(struct cli_text *text, const struct bench_record *r,
+                      const char *between, const struct style *style,
+                      struct erne_error *err)
+{
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < bench_n_fields; i++) {
+        if (i > 0)
+            st = bench_printf(text, err, "%s", between);
+        if (st == ERNE_OK)
+            st = put_value(text, r, &bench_fields[i], style, err);
+    }
+    return st;
+}
+
+static int write_csv(struct cli_text *text, const struct bench_record *records, size_t n,
+                     struct erne_error *err)
+{
+    static const struct style style = { "", put_csv_text };
+    int st = put_names(text, ",", err);
+
+    for (size_t i = 0; st == ERNE_OK && i < n; i++) {
+        st = bench_printf(text, err, "\n");
+        if (st == ERNE_OK)
+            st = put_values(text, &records[i], ",", &style, err);
+    }
+    return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
+}
+
+static int put_sql_table(struct cli_text *text, struct erne_error *err)
+{
+    static const char *const types[] = { "TEXT", "INTEGER", "REAL" };
+    int st = bench_printf(text, err, "CREATE TABLE IF NOT EXISTS erne_bench (\n");
+
+    for (size_t i = 0; st == ERNE_OK && i < bench_n_fields; i++)
+        st = bench_printf(text, err, "  %s %s%s\n", bench_fields[i].name,
+                          types[bench_fields[i].kind], i + 1 < bench_n_fields ? "," : "");
+    return st == ERNE_OK ? bench_printf(text, err, ");\n") : st;
+}
+
+static int write_sql(struct cli_text *text, const struct bench_record *records, size_t n,
+                     struct erne_error *err)
+{
+    static const struct style style = { "NULL", put_sql_text };
+    int st = put_sql_table(text, err);
+
+    for (size_t i = 0; st == ERNE_OK && i < n; i++) {
+        st = bench_printf(text, err, "INSERT INTO erne_bench (");
+        if (st == ERNE_OK)
+            st = put_names(text, ", ", err);
+        if (st == ERNE_OK)
+            st = bench_printf(text, err, ") VALUES (");
+        if (st == ERNE_OK)
+            st = put_values(text, &records[i], ", ", &style, err);
+        if (st == ERNE_OK)
+            st = bench_printf(text, err, ");\n");
+    }
+    return st;
+}
+
+/* ------------------------------------------------------------------- json */
+
+static int put_samples(struct cli_text *text, const struct bench_record *r, bool speed,
+                       struct erne_error *err)
+{
+    int st = bench_printf(text, err, "[");
+
+    for (size_t i = 0; st == ERNE_OK && i < r->n_samples; i++)
+        st =
+            bench_printf(text, err, "%s%.10g", i ? ", " : "",
+                         speed ? bench_record_ts(r, r->samples_ns[i]) : r->samples_ns[i]);
+    return st == ERNE_OK ? bench_printf(text, err, "]") : st;
+}
+
+/* between: what separates two members. */
+static int put_object(struct cli_text *text, const struct bench_record *r,
+                      const char *between, struct erne_error *err)
+{
+    static const struct style style = { "null", bench_put_json_text };
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < bench_n_fields; i++) {
+        st = bench_printf(text, err, "\"%s\": ", bench_fields[i].name);
+        if (st == ERNE_OK)
+            st = put_value(text, r, &bench_fields[i], &style, err);
+        if (st == ERNE_OK)
+            st = bench_printf(text, err, "%s", between);
+    }
+    if (st == ERNE_OK)
+        st = bench_printf(text, err, "\"samples_ns\": ");
+    if (st == ERNE_OK)
+        st = put_samples(text, r, false, err);
+    if (st == ERNE_OK)
+        st = bench_printf(text, err, "%s\"samples_ts\": ", between);
+    return st == ERNE_OK ? put_samples(text, r, true, err) : st;
+}
+
+static int write_json(struct cli_text *text, const struct bench_record *records, size_t n,
+                      struct erne_error *err)
+{
+    int st = bench_printf(text, err, "[\n");
+
+    for (size_t i = 0; st == ERNE_OK && i < n; i++) {
+        st = bench_printf(text, err, "  {\n    ");
+        if (st == ERNE_OK)
+            st = put_object(text, &records[i], ",\n    ", err);
+        if (st == ERNE_OK)
+            st = bench_printf(text, err, "\n  }%s\n", i + 1 < n ? "," : "");
+    }
+    return st == ERNE_OK ? bench_printf(text, err, "]\n") : st;
+}
+
+static int write_jsonl(struct cli_text *text, const struct bench_record *records,
+                       size_t n, struct erne_error *err)
+{
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < n; i++) {
+        st = bench_printf(text, err, "{");
+        if (st == ERNE_OK)
+            st = put_object(text, &records[i], ", ", err);
+        if (st == ERNE_OK)
+            st = bench_printf(text, err, "}\n");
+    }
+    return st;
+}
+
+int bench_write(struct cli_text *text, enum bench_format format,
+                const struct bench_record *records, size_t n, struct erne_error *err)
+{
+    switch (format) {
+    case BENCH_MD: return bench_write_md(text, records, n, err);
+    case BENCH_CSV: return write_csv(text, records, n, err);
+    case BENCH_JSON: return write_json(text, records, n, err);
+    case BENCH_JSONL: return write_jsonl(text, records, n, err);
+    case BENCH_SQL: return write_sql(text, records, n, err);
+    default: return ERNE_OK;
+    }
+}
