@@ -27,5 +27,8 @@ function(erne_embed target symbol file)
             -DEMBED_SYMBOL=${symbol} -P ${ERNE_EMBED_SCRIPT}
     DEPENDS ${file} ${ERNE_EMBED_SCRIPT}
     COMMENT "Embedding ${symbol}" VERBATIM)
+  # A rule belongs to the folder that has it, and the target may be of another.
+  add_custom_target(${symbol}_embed DEPENDS ${out})
+  add_dependencies(${target} ${symbol}_embed)
   target_sources(${target} PRIVATE ${out})
 endfunction()
