@@ -12,11 +12,15 @@ cd "$(dirname "$0")/.."
 
 build_packages='cmake gcc libc6-dev ninja-build pkgconf
     libdnnl-dev libjansson-dev libjpeg-dev libpcre2-dev libpng-dev libutf8proc-dev
-    libwebp-dev libxxhash-dev libyaml-dev'
+    libwebp-dev libxxhash-dev libyaml-dev
+    glslc libvulkan-dev opencl-headers'
 demo_packages='ca-certificates python3 python3-pip'
-# FFmpeg's (libav*, libswscale) are for video files, which a build may lack.
+# FFmpeg's (libav*, libswscale) are for video files, which a build may lack. Mesa and PoCL
+# compute on the CPU what is written for GPUs.
 test_packages='clang g++ git libavcodec-dev libavformat-dev libavutil-dev
-    libclang-rt-dev libcmocka-dev libomp-dev libswscale-dev universal-ctags'
+    libclang-rt-dev libcmocka-dev libomp-dev libswscale-dev universal-ctags
+    mesa-vulkan-drivers ocl-icd-libopencl1 pocl-opencl-icd spirv-tools
+    vulkan-validationlayers'
 
 # What `test` builds and runs; CMakePresets.json describes each. The cheap and special
 # ones come first, dev, which has all the tests and the sanitizers, last.

@@ -11,21 +11,36 @@
 
 #include "runtime/op.h"
 
+enum { ERNE_MAX_BACKENDS = 8 };
+
 /* Every struct of a backend starts with this. */
 struct erne_backend {
     const struct erne_backend_fns *fns;
 };
 
 struct erne_backend_opts {
-    const char *isa;             /* highest CPU level; "auto" or NULL: what the CPU has */
-    int n_threads;               /* >= 1 */
-    erne_log_fn log;             /* may be NULL */
+    const char *isa;       /* highest level to use, one of fns->levels; "auto" or
+                              NULL: the best there is */
+    int n_threads;         /* >= 1 */
+    int device;            /* which one of those that `devices` lists */
+    const char *cache_dir; /* an existing folder for compiled kernels; NULL: none */
+    int time_limit_ms;     /* after which the device counts as lost; 0: own choice */
+    void *hook;            /* of tests, for a backend that knows it; else NULL */
+    erne_log_fn log;       /* may be NULL */
     void *log_user;
+};
+
+/* Host memory that a device is to work on. The same base always comes with the same
+ * n_bytes, and two ranges never overlap. */
+struct erne_range {
+    const void *base;
+    size_t n_bytes;
+    enum erne_mem mem; /* WEIGHT: read only; STATE: a KV cache; STEP: a plan's arena */
 };
 
 /* One implementation of one operator. */
 struct erne_op_impl {
-    const char *name;            /* shown by --verbose: "onednn", "w4_avx512" */
+    const char *name; /* shown by --verbose: "onednn", "w4_avx512" */
     /* Looks at the node and stores in node->state what run needs, or declines with
      * ERNE_EUNSUPPORTED. Called once a plan. NULL: takes everything. */
     int (*prepare)(struct erne_backend *be, struct erne_node *node);
@@ -36,7 +51,8 @@ struct erne_op_impl {
      * team at once; the implementation divides the work. */
     int (*run)(struct erne_backend *be, const struct erne_node *node,
                const struct erne_step *step);
-    /* Releases node->state; NULL: nothing to release. */
+    /* Releases node->state; NULL: nothing to release. Whatever was recorded with the node
+     * is void afterwards. Also called after the device was lost. */
     void (*release)(struct erne_backend *be, struct erne_node *node);
 };
 
@@ -48,12 +64,35 @@ struct erne_backend_fns {
     /* Calls visit once for each device this backend could use on this machine. */
     int (*devices)(int (*visit)(void *user, const struct erne_device_info *info),
                    void *user);
-    /* Runs nodes in order, all of this backend, and returns when their results are
-     * visible. Polls step->cancel between nodes. */
+    /* Runs nodes in order, all of this backend, and returns when their results are there:
+     * on the host, or on the device if it has memory of its own. Polls step->cancel
+     * between nodes, or before submitting them. nodes points into an array that stays as
+     * it is until the nodes are released. */
     int (*run)(struct erne_backend *be, struct erne_node *const *nodes, size_t n_nodes,
                const struct erne_step *step);
     /* Memory for the largest scratch of a plan; called once a plan, before run. */
     int (*reserve_scratch)(struct erne_backend *be, size_t n_bytes);
+
+    /* What follows is for devices with memory of their own; a backend without `map` works
+     * on host memory. Tensors keep their host addresses: run finds what it needs by them.
+     * All but unmap return 0, EDEVICE (lost, or over the time limit) or ENOMEM. */
+
+    /* From now on the device knows the range: as it is, where it shares memory with the
+     * host, else by a copy. A WEIGHT is also uploaded; what the others hold is undefined.
+     * Counted: what was mapped twice is unmapped twice. After ENOMEM or EUNSUPPORTED the
+     * node goes to the next backend. */
+    int (*map)(struct erne_backend *be, const struct erne_range *range);
+    /* base: of a range that is mapped. Also called after the device was lost. */
+    void (*unmap)(struct erne_backend *be, const void *base);
+    /* Bytes inside a mapped range, from and to the host; nothing to do where both share
+     * memory. upload returns when the host may write there again; download when the bytes
+     * are on the host. */
+    int (*upload)(struct erne_backend *be, const void *host, size_t n_bytes);
+    int (*download)(struct erne_backend *be, void *host, size_t n_bytes);
+
+    /* Names that open takes as opts->isa, lowest first, ended by NULL, for tests of all
+     * of them; NULL: there is only one level. */
+    const char *const *levels;
     /* For each operator its implementations, best first, ended by NULL. */
     const struct erne_op_impl *const *ops[ERNE_OP_COUNT];
 };
@@ -63,5 +102,11 @@ extern const struct erne_backend_fns *const erne_backends[];
 
 /* NULL when the build has none of that name. */
 const struct erne_backend_fns *erne_backend_find(const char *name);
+
+/* Whether the backend computes somewhere else than in host memory. */
+static inline bool erne_backend_is_device(const struct erne_backend *be)
+{
+    return be->fns->map != NULL;
+}
 
 #endif

@@ -8,8 +8,22 @@
 #define ERNE_BACKEND_CPU(X)
 #endif
 
+#ifdef ERNE_HAVE_VULKAN
+#define ERNE_BACKEND_VULKAN(X) X(vulkan)
+#else
+#define ERNE_BACKEND_VULKAN(X)
+#endif
+
+#ifdef ERNE_HAVE_OPENCL
+#define ERNE_BACKEND_OPENCL(X) X(opencl)
+#else
+#define ERNE_BACKEND_OPENCL(X)
+#endif
+
 #define ERNE_BACKEND_LIST(X) \
     ERNE_BACKEND_CPU(X)      \
+    ERNE_BACKEND_VULKAN(X)   \
+    ERNE_BACKEND_OPENCL(X)   \
     X(reference)
 
 #endif

@@ -188,7 +188,7 @@ static int build(struct erne_encoder *enc, const struct media_grid *grid,
         return 0;
     drop_graph(enc);
     ERNE_TRY(erne_vision_build(&enc->graph, &enc->io, &in, err));
-    st = erne_engine_plan(enc->engine, &enc->plan, &enc->graph, err);
+    st = erne_engine_plan(enc->engine, &enc->plan, ERNE_PHASE_VISION, &enc->graph, err);
     if (st < 0) {
         drop_graph(enc);
         return st;

@@ -16,44 +16,84 @@ struct erne_engine_opts erne_engine_opts_default(void)
         .struct_size = sizeof(struct erne_engine_opts),
         .backend = "auto",
         .isa = "auto",
+        .fallback = true,
     };
 }
 
-static int open_backend(struct erne_engine *e, const struct erne_backend_fns *fns,
-                        const struct erne_backend_opts *opts, struct erne_error *err)
-{
-    size_t n = 0;
+/* With what backends are opened. */
+struct opening {
+    const struct erne_engine_opts *opts;
+    const struct erne_backend_fns *const *list;
+    void *hook;
+    struct erne_error *err;
+};
 
-    while (e->backends[n])
-        n++;
-    if (n == ERNE_MAX_BACKENDS)
-        return erne_fail(err, ERNE_EFAIL, "more than %d backends", ERNE_MAX_BACKENDS);
-    return fns->open(&e->backends[n], opts, err);
+static bool is_device(const struct erne_backend_fns *fns)
+{
+    return fns->map != NULL;
 }
 
-/* "auto": all of the build in its order. A name: that one, and the reference for what it
- * declines. */
-static int open_backends(struct erne_engine *e, const struct erne_engine_opts *opts,
-                         struct erne_error *err)
+/* The backend on that device, opened once for all phases, behind those of the phase. */
+static int open_for(struct erne_engine *e, enum erne_phase_kind kind,
+                    struct erne_choice choice, const struct opening *o)
 {
-    const char *name = opts->backend ? opts->backend : "auto";
-    const bool all = strcmp(name, "auto") == 0;
+    const struct erne_engine_opts *opts = o->opts;
     const struct erne_backend_opts be_opts = {
-        .isa = opts->isa ? opts->isa : "auto",
+        .isa = opts->isa && !is_device(choice.fns) ? opts->isa : "auto",
         .n_threads = opts->n_threads > 0 ? opts->n_threads : pf_cpu_count(),
+        .device = choice.device,
+        .cache_dir = opts->cache_dir,
+        .time_limit_ms = opts->time_limit_ms,
+        .hook = o->hook,
         .log = opts->log,
         .log_user = opts->log_user,
     };
+    struct erne_opened *opened = e->opened;
+    int n = 0;
 
-    if (!all && !erne_backend_find(name))
-        return erne_fail(err, ERNE_EUNSUPPORTED, "backend %s is not in this build (%s)",
-                         name, erne_build_info());
-    for (size_t i = 0; erne_backends[i]; i++) {
-        const bool last = erne_backends[i + 1] == NULL;
-
-        if (all || last || strcmp(erne_backends[i]->name, name) == 0)
-            ERNE_TRY(open_backend(e, erne_backends[i], &be_opts, err));
+    while (opened < e->opened + e->n_opened &&
+           (opened->be->fns != choice.fns || opened->device != choice.device))
+        opened++;
+    if (opened == e->opened + ERNE_MAX_BACKENDS)
+        return erne_fail(o->err, ERNE_EFAIL, "more than %d backends", ERNE_MAX_BACKENDS);
+    if (opened == e->opened + e->n_opened) {
+        ERNE_TRY(choice.fns->open(&opened->be, &be_opts, o->err));
+        opened->device = choice.device;
+        e->n_opened++;
     }
+    while (e->backends[kind][n])
+        n++;
+    e->backends[kind][n] = opened->be;
+    return 0;
+}
+
+/* What was chosen for a phase first. Behind a device, and for "auto", come all that work
+ * in host memory; behind one of these the last of the list, which takes everything. */
+static int open_phase(struct erne_engine *e, enum erne_phase_kind kind,
+                      struct erne_choice choice, const struct opening *o)
+{
+    const bool all = !choice.fns || is_device(choice.fns);
+
+    if (choice.fns)
+        ERNE_TRY(open_for(e, kind, choice, o));
+    for (size_t i = 0; o->list[i]; i++) {
+        const struct erne_choice next = { .fns = o->list[i] };
+        const bool is_last = o->list[i + 1] == NULL;
+
+        if (next.fns != choice.fns && !is_device(next.fns) && (all || is_last))
+            ERNE_TRY(open_for(e, kind, next, o));
+    }
+    return 0;
+}
+
+static int open_backends(struct erne_engine *e, const struct opening *o)
+{
+    struct erne_placement placement;
+
+    ERNE_TRY(erne_placement_parse(&placement, o->opts->backend, o->opts->device, o->list,
+                                  o->err));
+    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
+        ERNE_TRY(open_phase(e, (enum erne_phase_kind)kind, placement.of[kind], o));
     return 0;
 }
 
@@ -95,10 +135,11 @@ static int check_hashes(const struct erne_engine *e, struct erne_error *err)
 }
 
 /* What follows once the file is open; its errors do not name the file. */
-static int open_rest(struct erne_engine *e, const struct erne_engine_opts *opts,
-                     struct erne_error *err)
+static int open_rest(struct erne_engine *e, const struct opening *o)
 {
-    if (opts->check_hashes)
+    struct erne_error *err = o->err;
+
+    if (o->opts->check_hashes)
         ERNE_TRY(check_hashes(e, err));
     ERNE_TRY(erne_model_check_tensors(&e->file, err));
     if (e->file.tokenizer_bytes > 0)
@@ -109,28 +150,35 @@ static int open_rest(struct erne_engine *e, const struct erne_engine_opts *opts,
         return erne_fail(err, ERNE_ENOMEM, "no memory for RoPE frequencies");
     if (pf_mutex_create(&e->run_lock) < 0)
         return erne_fail(err, ERNE_ENOMEM, "no memory for a lock");
-    ERNE_TRY(open_backends(e, opts, err));
+    ERNE_TRY(open_backends(e, o));
     fill_info(e);
     return 0;
 }
 
-int erne_engine_open(struct erne_engine **out, const char *path,
-                     const struct erne_engine_opts *opts, struct erne_error *err)
+static int check_opts(const struct erne_engine_opts *opts, struct erne_error *err)
 {
-    const struct erne_engine_opts defaults = erne_engine_opts_default();
-    struct erne_engine *e;
-    int st;
-
-    if (!out || !path)
-        return erne_fail(err, ERNE_EINVAL, "erne_engine_open: out and path are needed");
-    if (!opts)
-        opts = &defaults;
     if (opts->struct_size != sizeof(*opts))
         return erne_fail(err, ERNE_EINVAL,
                          "erne_engine_open: options of another version");
     if (opts->n_threads < 0 || opts->n_threads > MAX_THREADS)
         return erne_fail(err, ERNE_EINVAL, "%d threads: 0 (one a core) to %d",
                          opts->n_threads, MAX_THREADS);
+    if (opts->time_limit_ms < 0)
+        return erne_fail(err, ERNE_EINVAL, "a time limit of %d ms: 0 or more",
+                         opts->time_limit_ms);
+    return 0;
+}
+
+int erne_engine_open_on(struct erne_engine **out, const char *path,
+                        const struct erne_engine_opts *opts,
+                        const struct erne_backend_fns *const *list, void *hook,
+                        struct erne_error *err)
+{
+    const struct opening o = { opts, list, hook, err };
+    struct erne_engine *e;
+    int st;
+
+    ERNE_TRY(check_opts(opts, err));
     e = calloc(1, sizeof(*e));
     if (!e)
         return erne_fail(err, ERNE_ENOMEM, "no memory for an engine");
@@ -139,7 +187,7 @@ int erne_engine_open(struct erne_engine **out, const char *path,
     st = erne_model_file_open(&e->file, path, err);
     if (st < 0)
         goto fail;
-    st = open_rest(e, opts, err);
+    st = open_rest(e, &o);
     if (st < 0) {
         erne_fail_context(err, st, "%s", path);
         goto fail;
@@ -151,14 +199,25 @@ fail:
     return st;
 }
 
+int erne_engine_open(struct erne_engine **out, const char *path,
+                     const struct erne_engine_opts *opts, struct erne_error *err)
+{
+    const struct erne_engine_opts defaults = erne_engine_opts_default();
+
+    if (!out || !path)
+        return erne_fail(err, ERNE_EINVAL, "erne_engine_open: out and path are needed");
+    return erne_engine_open_on(out, path, opts ? opts : &defaults, erne_backends, NULL,
+                               err);
+}
+
 void erne_engine_close(struct erne_engine **engine)
 {
     struct erne_engine *e = engine ? *engine : NULL;
 
     if (!e)
         return;
-    for (size_t i = 0; e->backends[i]; i++)
-        e->backends[i]->fns->close(e->backends[i]);
+    for (int i = 0; i < e->n_opened; i++)
+        e->opened[i].be->fns->close(e->opened[i].be);
     pf_mutex_destroy(&e->run_lock);
     erne_tokenizer_close(&e->tokenizer);
     erne_model_file_close(&e->file);
@@ -168,13 +227,14 @@ void erne_engine_close(struct erne_engine **engine)
 }
 
 int erne_engine_plan(struct erne_engine *engine, struct erne_plan *plan,
-                     struct erne_graph *graph, struct erne_error *err)
+                     enum erne_phase_kind kind, struct erne_graph *graph,
+                     struct erne_error *err)
 {
     int st;
 
     pf_mutex_lock(engine->run_lock);
-    st =
-        erne_plan_init(plan, graph, engine->backends, engine->log, engine->log_user, err);
+    st = erne_plan_init(plan, graph, engine->backends[kind], engine->log,
+                        engine->log_user, err);
     pf_mutex_unlock(engine->run_lock);
     return st;
 }

@@ -5,17 +5,25 @@
 
 #include "runtime/backend.h"
 #include "runtime/model_file.h"
+#include "runtime/placement.h"
 #include "runtime/plan.h"
 #include "runtime/tokenizer.h"
 
-enum { ERNE_MAX_BACKENDS = 8 };
+/* A backend on one of its devices. */
+struct erne_opened {
+    struct erne_backend *be;
+    int device;
+};
 
 struct erne_engine {
     struct erne_model_file file;
     struct erne_tokenizer *tokenizer;
     struct pf_mutex *run_lock; /* sessions take turns, a step at a time: they share the
                                   backends' threads and scratch */
-    struct erne_backend *backends[ERNE_MAX_BACKENDS + 1]; /* best first, then NULL */
+    struct erne_opened opened[ERNE_MAX_BACKENDS];
+    int n_opened;
+    /* What each phase may use, best first, then NULL. */
+    struct erne_backend *backends[ERNE_PHASE_COUNT][ERNE_MAX_BACKENDS + 1];
     struct erne_model_info info;
     float *inv_freq; /* of the language model's RoPE: erne_rope_text_freqs */
     bool keep_layers; /* of sessions: what each layer gives can be read; for tests */
@@ -23,9 +31,17 @@ struct erne_engine {
     void *log_user;
 };
 
+/* erne_engine_open with another list of backends (it ends with NULL), and something for
+ * struct erne_backend_opts' hook: for tests. */
+int erne_engine_open_on(struct erne_engine **out, const char *path,
+                        const struct erne_engine_opts *opts,
+                        const struct erne_backend_fns *const *list, void *hook,
+                        struct erne_error *err);
+
 /* erne_plan_init and erne_plan_run on the engine's backends, one at a time. */
 int erne_engine_plan(struct erne_engine *engine, struct erne_plan *plan,
-                     struct erne_graph *graph, struct erne_error *err);
+                     enum erne_phase_kind kind, struct erne_graph *graph,
+                     struct erne_error *err);
 int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
                     const struct erne_step *step, struct erne_error *err);
 

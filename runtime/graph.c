@@ -43,16 +43,11 @@ static struct erne_tensor *tensor_new(struct erne_graph *g, const char *name)
     return t;
 }
 
-static size_t element_bytes(enum erne_type type)
-{
-    return type == ERNE_TYPE_F16 ? 2 : 4;
-}
-
 /* Fills stride and n_bytes of a tensor whose type and dims are set. */
 static void set_size(struct erne_tensor *t)
 {
     t->stride = erne_tensor_cols(t);
-    t->n_bytes = (size_t)(t->dim[0] * t->stride) * element_bytes(t->type);
+    t->n_bytes = (size_t)(t->dim[0] * t->stride) * erne_type_bytes(t->type);
 }
 
 static struct erne_tensor *array_new(struct erne_graph *g, const char *name,

@@ -20,7 +20,8 @@ int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *des
     kv->memory = pf_pages_alloc(kv->memory_bytes);
     kv->table = calloc((size_t)kv->n_pages, sizeof(*kv->table));
     kv->free_pages = calloc((size_t)kv->n_pages, sizeof(*kv->free_pages));
-    if (!kv->memory || !kv->table || !kv->free_pages) {
+    kv->states = calloc(2 * (size_t)kv->n_layers, sizeof(*kv->states));
+    if (!kv->memory || !kv->table || !kv->free_pages || !kv->states) {
         const size_t n_bytes = kv->memory_bytes;
 
         erne_kvcache_deinit(kv);
@@ -33,6 +34,12 @@ int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *des
         kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
         kv->n_free++;
     }
+    kv->store = (struct erne_store){ .base = kv->memory,
+                                     .n_bytes = kv->memory_bytes,
+                                     .pages = kv->table,
+                                     .n_pages = &kv->n_used };
+    for (int i = 0; i < 2 * kv->n_layers; i++)
+        kv->states[i] = (struct erne_state){ .store = &kv->store, .on_host = true };
     return 0;
 }
 
@@ -42,6 +49,7 @@ void erne_kvcache_deinit(struct erne_kvcache *kv)
         pf_pages_free(kv->memory, kv->memory_bytes);
     free(kv->table);
     free(kv->free_pages);
+    free(kv->states);
     *kv = (struct erne_kvcache){ 0 };
 }
 
@@ -50,6 +58,11 @@ void *erne_kvcache_layer(const struct erne_kvcache *kv, int layer, bool v)
     const size_t half_bytes = kv->page_bytes * (size_t)kv->n_pages;
 
     return kv->memory + half_bytes * ((size_t)layer * 2 + (v ? 1 : 0));
+}
+
+struct erne_state *erne_kvcache_state(const struct erne_kvcache *kv, int layer, bool v)
+{
+    return &kv->states[layer * 2 + (v ? 1 : 0)];
 }
 
 static int32_t pages_for(int32_t n_positions)
@@ -71,11 +84,14 @@ int erne_kvcache_grow(struct erne_kvcache *kv, int32_t n, struct erne_error *err
 }
 
 /* Gives a page's memory in every layer back to the system, as far as it covers whole
- * system pages; what it shares with a neighbour stays. */
+ * system pages; what it shares with a neighbour stays, and so does what a device may have
+ * pinned: it would go on with the old memory. */
 static void discard_page(struct erne_kvcache *kv, int32_t page)
 {
     const size_t system_page = pf_page_size();
 
+    if (kv->store.is_mapped)
+        return;
     for (int layer = 0; layer < kv->n_layers; layer++)
         for (int v = 0; v < 2; v++) {
             uint8_t *base = erne_kvcache_layer(kv, layer, v != 0);

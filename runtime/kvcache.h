@@ -24,16 +24,20 @@ struct erne_kvcache {
     size_t page_bytes;   /* of one layer's K (or V) */
     uint8_t *memory;     /* [n_layers][K, V][n_pages][page_bytes] */
     size_t memory_bytes;
+    struct erne_store store;   /* the same, for devices that have a copy */
+    struct erne_state *states; /* [n_layers][K, V] */
 };
 
 struct erne_model_desc;
 
+/* kv must stay where it is until its deinit. */
 int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *desc,
                       int32_t n_ctx, enum erne_type type, struct erne_error *err);
 void erne_kvcache_deinit(struct erne_kvcache *kv);
 
-/* First byte of a layer's keys (v = false) or values. */
+/* First byte of a layer's keys (v = false) or values, and where these are up to date. */
 void *erne_kvcache_layer(const struct erne_kvcache *kv, int layer, bool v);
+struct erne_state *erne_kvcache_state(const struct erne_kvcache *kv, int layer, bool v);
 
 /* Takes pages for n more positions and advances n_past. ECONTEXT leaves all as it was. */
 int erne_kvcache_grow(struct erne_kvcache *kv, int32_t n, struct erne_error *err);

@@ -19,25 +19,27 @@ struct span {
     size_t offset, n_bytes;
 };
 
-static struct erne_tensor *root_of(struct erne_tensor *t)
-{
-    return t->parent ? t->parent : t;
-}
+/* Whom a plan is made with, and who is told of it. */
+struct planner {
+    struct erne_backend *backends[ERNE_MAX_BACKENDS + 1];
+    erne_log_fn log;
+    void *log_user;
+    struct erne_error *err;
+};
 
-static void debug_line(erne_log_fn log, void *user, const char *fmt, ...)
-    ERNE_PRINTF(3, 4);
+static void debug_line(const struct planner *p, const char *fmt, ...) ERNE_PRINTF(2, 3);
 
-static void debug_line(erne_log_fn log, void *user, const char *fmt, ...)
+static void debug_line(const struct planner *p, const char *fmt, ...)
 {
     char line[256];
     va_list args;
 
-    if (!log)
+    if (!p->log)
         return;
     va_start(args, fmt);
     vsnprintf(line, sizeof(line), fmt, args);
     va_end(args);
-    log(user, ERNE_LOG_DEBUG, line);
+    p->log(p->log_user, ERNE_LOG_DEBUG, line);
 }
 
 /* Asks one backend's implementations, best first. 0: taken; 1: all declined. */
@@ -61,26 +63,55 @@ static int offer_node(struct erne_backend *be, struct erne_node *node)
     return 1;
 }
 
-static int place_node(struct erne_node *node, struct erne_backend *const *backends,
-                      erne_log_fn log, void *log_user, struct erne_error *err)
+static void withdraw(struct erne_node *node)
 {
-    for (; *backends; backends++) {
-        const char *be_name = (*backends)->fns->name;
-        int st = offer_node(*backends, node);
+    if (node->impl && node->impl->release)
+        node->impl->release(node->backend, node);
+    node->impl = NULL;
+    node->state = NULL;
+}
+
+/* The same, and memory for what it takes. */
+static int offer_room(struct erne_plan *plan, struct erne_backend *be,
+                      struct erne_node *node, const char **why)
+{
+    int st = offer_node(be, node);
+
+    *why = "";
+    if (st == 0) {
+        st = erne_mappings_add_node(&plan->maps, node);
+        if (st < 0)
+            withdraw(node);
+        if (st == ERNE_ENOMEM || st == ERNE_EUNSUPPORTED) {
+            *why = ": no memory";
+            st = 1;
+        }
+    }
+    if (st == ERNE_EDEVICE)
+        plan->failed = be;
+    return st;
+}
+
+static int place_node(struct erne_plan *plan, struct erne_node *node,
+                      const struct planner *p)
+{
+    for (size_t i = 0; p->backends[i]; i++) {
+        const char *be_name = p->backends[i]->fns->name, *why;
+        int st = offer_room(plan, p->backends[i], node, &why);
 
         if (st < 0)
-            return erne_fail(err, st, "%s: %s on %s: %s", node->dst->name,
+            return erne_fail(p->err, st, "%s: %s on %s: %s", node->dst->name,
                              erne_op_name(node->op), be_name, erne_status_text(st));
         if (st == 0) {
-            debug_line(log, log_user, "%s: %s on %s (%s)", node->dst->name,
-                       erne_op_name(node->op), be_name, node->impl->name);
+            debug_line(p, "%s: %s on %s (%s)", node->dst->name, erne_op_name(node->op),
+                       be_name, node->impl->name);
             return 0;
         }
-        debug_line(log, log_user, "%s: %s declined by %s", node->dst->name,
-                   erne_op_name(node->op), be_name);
+        debug_line(p, "%s: %s declined by %s%s", node->dst->name, erne_op_name(node->op),
+                   be_name, why);
     }
-    return erne_fail(err, ERNE_EUNSUPPORTED, "%s: no backend takes %s", node->dst->name,
-                     erne_op_name(node->op));
+    return erne_fail(p->err, ERNE_EUNSUPPORTED, "%s: no backend takes %s",
+                     node->dst->name, erne_op_name(node->op));
 }
 
 static bool is_planned(const struct erne_tensor *t)
@@ -111,7 +142,7 @@ static void touch(struct span *spans, size_t n_spans, struct erne_tensor *t, siz
 {
     if (!t)
         return;
-    t = root_of(t);
+    t = erne_tensor_root(t);
     for (size_t i = 0; i < n_spans; i++)
         if (spans[i].tensor == t) {
             if (when < spans[i].first)
@@ -193,26 +224,81 @@ static void place_views(struct erne_graph *g)
     }
 }
 
-static int reserve_scratch(const struct erne_graph *g,
-                           struct erne_backend *const *backends, struct erne_error *err)
+/* Bytes of scratch that the nodes of a backend need at most; *used: whether it has any.
+ */
+static size_t scratch_of(const struct erne_graph *g, struct erne_backend *be, bool *used)
 {
-    for (; *backends; backends++) {
-        size_t most = 0;
-        int st;
+    size_t most = 0;
 
-        for (size_t i = 0; i < g->n_nodes; i++) {
-            const struct erne_node *node = &g->nodes[i];
-            size_t n = 0;
+    *used = false;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const struct erne_node *node = &g->nodes[i];
+        size_t n = 0;
 
-            if (node->backend == *backends && node->impl->scratch)
-                n = node->impl->scratch(*backends, node);
-            if (n > most)
-                most = n;
-        }
-        st = (*backends)->fns->reserve_scratch(*backends, most);
+        if (node->backend != be)
+            continue;
+        *used = true;
+        if (node->impl->scratch)
+            n = node->impl->scratch(be, node);
+        if (n > most)
+            most = n;
+    }
+    return most;
+}
+
+/* A backend's memory for a step: scratch, and the arena if it cannot use the host's. */
+static int make_room(struct erne_plan *plan, struct erne_backend *be,
+                     const struct planner *p)
+{
+    const struct erne_range arena = { plan->step.base, plan->step.cap, ERNE_MEM_STEP };
+    bool used;
+    const size_t scratch = scratch_of(plan->graph, be, &used);
+    int st = used ? erne_mappings_add(&plan->maps, be, &arena) : 0;
+
+    if (st == 0)
+        st = be->fns->reserve_scratch(be, scratch);
+    if (st == ERNE_EDEVICE)
+        plan->failed = be;
+    if (st < 0)
+        return erne_fail(p->err, st,
+                         "no memory for a step on %s (%zu bytes, %zu of "
+                         "scratch)",
+                         be->fns->name, arena.n_bytes, scratch);
+    return 0;
+}
+
+static int place_all(struct erne_plan *plan, const struct planner *p)
+{
+    struct erne_graph *g = plan->graph;
+
+    plan->order = calloc(g->n_nodes + 1, sizeof(*plan->order));
+    if (!plan->order)
+        return erne_fail(p->err, ERNE_ENOMEM, "no memory for a plan");
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        plan->order[i] = &g->nodes[i];
+        ERNE_TRY(place_node(plan, &g->nodes[i], p));
+    }
+    ERNE_TRY(place_memory(plan, p->err));
+    place_views(g);
+    if (erne_itinerary_init(&plan->route, g) < 0)
+        return erne_fail(p->err, ERNE_ENOMEM, "no memory for a plan");
+    return 0;
+}
+
+/* One try with the planner's backends. *left_out: the place of a device among them that
+ * has no room for a step, or -1. */
+static int try_plan(struct erne_plan *plan, const struct planner *p, int *left_out)
+{
+    *left_out = -1;
+    ERNE_TRY(place_all(plan, p));
+    for (int i = 0; p->backends[i]; i++) {
+        const int st = make_room(plan, p->backends[i], p);
+
+        if ((st == ERNE_ENOMEM || st == ERNE_EUNSUPPORTED) &&
+            erne_backend_is_device(p->backends[i]))
+            *left_out = i;
         if (st < 0)
-            return erne_fail(err, st, "no memory for the scratch of %s (%zu bytes)",
-                             (*backends)->fns->name, most);
+            return st;
     }
     return 0;
 }
@@ -221,67 +307,68 @@ int erne_plan_init(struct erne_plan *plan, struct erne_graph *graph,
                    struct erne_backend *const *backends, erne_log_fn log, void *log_user,
                    struct erne_error *err)
 {
-    int st = ERNE_ENOMEM;
+    struct planner p = { .log = log, .log_user = log_user, .err = err };
+    struct erne_backend *failed;
+    int left_out, st;
 
-    *plan = (struct erne_plan){ .graph = graph };
-    plan->order = calloc(graph->n_nodes + 1, sizeof(struct erne_node *));
-    if (!plan->order) {
-        erne_fail(err, st, "no memory for a plan");
-        goto fail;
+    for (int i = 0; backends[i] && i < ERNE_MAX_BACKENDS; i++)
+        p.backends[i] = backends[i];
+    for (;;) {
+        *plan = (struct erne_plan){ .graph = graph };
+        st = try_plan(plan, &p, &left_out);
+        if (st == 0)
+            break;
+        failed = plan->failed;
+        erne_plan_deinit(plan);
+        plan->failed = failed;
+        if (left_out < 0)
+            return st;
+        debug_line(&p, "plan: without %s, which has no memory for a step",
+                   p.backends[left_out]->fns->name);
+        for (int i = left_out; p.backends[i]; i++)
+            p.backends[i] = p.backends[i + 1];
     }
-    for (size_t i = 0; i < graph->n_nodes; i++) {
-        plan->order[i] = &graph->nodes[i];
-        st = place_node(&graph->nodes[i], backends, log, log_user, err);
-        if (st < 0)
-            goto fail;
-    }
-    st = place_memory(plan, err);
-    if (st < 0)
-        goto fail;
-    place_views(graph);
-    st = reserve_scratch(graph, backends, err);
-    if (st < 0)
-        goto fail;
-    debug_line(log, log_user, "plan: %zu nodes, %zu bytes a step", graph->n_nodes,
-               plan->step.cap);
+    debug_line(&p, "plan: %zu nodes, %zu bytes a step", graph->n_nodes, plan->step.cap);
     return 0;
-fail:
-    erne_plan_deinit(plan);
-    return st;
 }
 
 void erne_plan_deinit(struct erne_plan *plan)
 {
-    for (size_t i = 0; plan->graph && i < plan->graph->n_nodes; i++) {
-        struct erne_node *node = &plan->graph->nodes[i];
-
-        if (node->impl && node->impl->release)
-            node->impl->release(node->backend, node);
-        node->impl = NULL;
-        node->state = NULL;
-    }
+    for (size_t i = 0; plan->graph && i < plan->graph->n_nodes; i++)
+        withdraw(&plan->graph->nodes[i]);
+    erne_mappings_deinit(&plan->maps);
+    erne_itinerary_deinit(&plan->route);
     erne_arena_deinit(&plan->step);
     free(plan->order);
     *plan = (struct erne_plan){ 0 };
 }
 
+static int run_leg(struct erne_plan *plan, const struct erne_leg *leg,
+                   const struct erne_step *step)
+{
+    struct erne_backend *be = leg->be;
+    int st;
+
+    ERNE_TRY(erne_leg_bring(&plan->route, leg, plan->order, step, &plan->failed));
+    if (leg->n_nodes == 0)
+        return 0;
+    st = be->fns->run(be, plan->order + leg->first, leg->n_nodes, step);
+    if (st < 0)
+        plan->failed = be;
+    return st;
+}
+
 int erne_plan_run(struct erne_plan *plan, const struct erne_step *step,
                   struct erne_error *err)
 {
-    const size_t n_nodes = plan->graph->n_nodes;
-    size_t first = 0;
+    plan->failed = NULL;
+    for (size_t i = 0; i < plan->route.n_legs; i++) {
+        const int st = run_leg(plan, &plan->route.legs[i], step);
 
-    while (first < n_nodes) {
-        struct erne_backend *be = plan->order[first]->backend;
-        size_t last = first + 1;
-        int st;
-
-        while (last < n_nodes && plan->order[last]->backend == be)
-            last++;
-        st = be->fns->run(be, plan->order + first, last - first, step);
         if (st < 0)
-            return erne_fail(err, st, "%s: %s", be->fns->name, erne_status_text(st));
-        first = last;
+            return erne_fail(err, st, "%s: %s",
+                             plan->failed ? plan->failed->fns->name : "erne",
+                             erne_status_text(st));
     }
     return 0;
 }

@@ -2,7 +2,8 @@
  * memory is.
  *
  * For every node the planner asks the implementations of the preferred backend, best
- * first, then those of the next backend, until one accepts. Step tensors share one arena
+ * first, then those of the next backend, until one accepts and has memory for the node's
+ * weights. Step tensors share one arena
  * by lifetime: a tensor's bytes are free again after its last reader. All sizes are known
  * before anything is allocated.
  */
@@ -12,15 +13,21 @@
 #include "runtime/arena.h"
 #include "runtime/backend.h"
 #include "runtime/graph.h"
+#include "runtime/mapping.h"
+#include "runtime/transfer.h"
 
 struct erne_plan {
     struct erne_graph *graph;
     struct erne_node **order; /* [graph->n_nodes] in execution order */
     struct erne_arena step;   /* inputs, outputs and step tensors */
+    struct erne_mappings maps;
+    struct erne_itinerary route;
+    struct erne_backend *failed; /* after a failure: whose it was, if a backend's */
 };
 
-/* backends: opened, best first, ends with NULL. Logs one line a node at ERNE_LOG_DEBUG:
- * who took it, who declined. The graph must outlive the plan. */
+/* backends: opened, best first, ends with NULL; a device without room for a step is left
+ * out. Logs one line a node at ERNE_LOG_DEBUG: who took it, who declined. The graph must
+ * outlive the plan. After a failure the plan needs no deinit, and only `failed` counts. */
 int erne_plan_init(struct erne_plan *plan, struct erne_graph *graph,
                    struct erne_backend *const *backends, erne_log_fn log, void *log_user,
                    struct erne_error *err);

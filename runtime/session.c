@@ -10,6 +10,7 @@
 #include "runtime/session.h"
 
 enum { DEFAULT_N_CTX = 4096, DEFAULT_N_BATCH = 512, MAX_N_BATCH = 8192 };
+enum { FEW_TOKENS = 2 }; /* a token and a guess: still the work of decoding */
 
 struct erne_session_opts erne_session_opts_default(void)
 {
@@ -62,7 +63,10 @@ int erne_phase_init(struct erne_phase *phase, const struct erne_session *s,
 
     ERNE_TRY(erne_model_build(&phase->graph, &phase->io, &in, err));
     phase->max_tokens = max_tokens;
-    return erne_engine_plan(s->engine, &phase->plan, &phase->graph, err);
+    return erne_engine_plan(s->engine, &phase->plan,
+                            max_tokens > FEW_TOKENS ? ERNE_PHASE_PREFILL
+                                                    : ERNE_PHASE_DECODE,
+                            &phase->graph, err);
 }
 
 void erne_phase_deinit(struct erne_phase *phase)

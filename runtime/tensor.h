@@ -8,6 +8,7 @@
 #define ERNE_TENSOR_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +40,24 @@ enum erne_rows_of {
 
 enum { ERNE_MAX_DIMS = 4, ERNE_NAME_MAX = 64 };
 
+struct erne_backend;
+
+/* Host memory that outlives a step, cut into state tensors whose rows are pages. */
+struct erne_store {
+    void *base;
+    size_t n_bytes;
+    const int32_t *pages;   /* [*n_pages]: those in use; the others hold nothing */
+    const int32_t *n_pages;
+    bool is_mapped;         /* a device knows it: its pages must not be given back */
+};
+
+/* Where a state tensor was written last. */
+struct erne_state {
+    struct erne_store *store;
+    struct erne_backend *at; /* a device; NULL: the host */
+    bool on_host;            /* the host has the same */
+};
+
 struct erne_tensor {
     char name[ERNE_NAME_MAX];
     enum erne_mem mem;
@@ -55,6 +74,9 @@ struct erne_tensor {
 
     struct erne_tensor *parent; /* views: the tensor that owns the memory */
     int64_t parent_offset;      /* elements from the start of a parent's row */
+
+    struct erne_state *state; /* ERNE_MEM_STATE: the session's note on it; NULL: it is
+                                 on the host */
 
     size_t n_bytes; /* of dim[0] rows; 0 for views */
     void *data;     /* host address, set by the planner; weights: codes */
@@ -76,6 +98,17 @@ static inline int64_t erne_tensor_rows(const struct erne_tensor *t,
     case ERNE_ROWS_OUTPUTS: return step->n_out;
     default: return t->dim[0];
     }
+}
+
+static inline size_t erne_type_bytes(enum erne_type type)
+{
+    return type == ERNE_TYPE_F16 ? 2 : 4;
+}
+
+/* The tensor that owns the memory. */
+static inline struct erne_tensor *erne_tensor_root(struct erne_tensor *t)
+{
+    return t->parent ? t->parent : t;
 }
 
 /* Elements of one row: the product of all but the first dimension. */

@@ -148,7 +148,8 @@ static int cpu_devices(int (*visit)(void *user, const struct erne_device_info *i
     const struct erne_device_info info = { .backend = "cpu",
                                            .name = name,
                                            .detail = detail,
-                                           .memory_bytes = pf_memory_total() };
+                                           .memory_bytes = pf_memory_total(),
+                                           .shares_memory = true };
     return visit(user, &info);
 }
 
@@ -188,8 +189,16 @@ static const struct erne_op_impl *const scatter_rows[] = { &cpu_scatter_rows, NU
 static const struct erne_op_impl *const moe_route[] = { &cpu_moe_route, NULL };
 static const struct erne_op_impl *const moe_ffn[] = { &cpu_moe_ffn, NULL };
 
+static const char *const levels[] = {
+#define X(NAME, name) #name,
+    CPU_ISA_LIST(X)
+#undef X
+        NULL
+};
+
 const struct erne_backend_fns erne_backend_cpu = {
     .name = "cpu",
+    .levels = levels,
     .open = cpu_open,
     .close = cpu_close,
     .devices = cpu_devices,

@@ -41,6 +41,7 @@ static int ref_devices(int (*visit)(void *user, const struct erne_device_info *i
         .name = "plain C",
         .detail = "one thread, sums in double; for comparison, slow",
         .memory_bytes = pf_memory_total(),
+        .shares_memory = true,
     };
 
     return visit(user, &info);

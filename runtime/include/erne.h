@@ -103,10 +103,18 @@ struct erne_engine;
 
 struct erne_engine_opts {
     size_t struct_size;    /* set by erne_engine_opts_default: tells old callers apart */
-    const char *backend;   /* "auto", "cpu", "reference"; what a build lacks: error */
+    /* Who computes: "auto" (the CPU), or a backend of this build, "cpu", "vulkan",
+     * "opencl", "reference"; "vulkan:1" is its second device. One for each phase is
+     * written "vision=vulkan,prefill=vulkan,decode=cpu"; phases left out are "auto". What
+     * a device declines is computed on the CPU. */
+    const char *backend;
+    const char *device;    /* "vulkan:1": instead of backend, or of its device; or NULL */
     const char *isa;       /* highest CPU level to use: "auto", "c", "avx2", "avx512" */
     int n_threads;         /* 0: one a physical core; at most 4096 */
     bool check_hashes;     /* verify every tensor's hash before use (reads the file) */
+    const char *cache_dir; /* a folder for compiled kernels, is created; NULL: none */
+    int time_limit_ms;     /* for a device to answer, then it is lost; 0: its default */
+    bool fallback;         /* go on with the CPU when a device is lost (default: true) */
     erne_log_fn log;       /* may be NULL: silent */
     void *log_user;
 };
@@ -384,9 +392,13 @@ ERNE_API int erne_media_n_tokens(const struct erne_engine *engine,
 
 struct erne_device_info {
     const char *backend;   /* "cpu" */
+    int index;             /* among those of the backend: "vulkan:1" */
     const char *name;      /* "Intel(R) Xeon(R) ..." */
+    const char *driver;    /* its name and version, "llvmpipe 22.3.6"; or NULL */
+    const char *uuid;      /* tells the device from others, as text; or NULL */
     const char *detail;    /* "2 cores, avx512 vnni, oneDNN 2.6.3" */
     uint64_t memory_bytes;
+    bool shares_memory;    /* computes in the host's memory: nothing is copied */
 };
 
 /* Calls `visit` for every device that this build can use here. Returns its first

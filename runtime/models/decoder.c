@@ -68,8 +68,10 @@ static struct erne_tensor *cache_tensor(const struct decoder *d, const struct bl
 
     t = erne_graph_state(d->g, in_block(b, v ? "v_cache" : "k_cache").text, kv->type, 4,
                          dim);
-    if (t)
+    if (t) {
         t->data = erne_kvcache_layer(kv, b->layer, v);
+        t->state = erne_kvcache_state(kv, b->layer, v);
+    }
     return t;
 }
 

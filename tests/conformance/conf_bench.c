@@ -44,6 +44,11 @@ static void enrol(struct conf_run *run, struct conf_row *row, void *user)
     op_trial_restore(b->t);
     if (conf_prepare(b->t, row, row->lane->be[0]) < 0)
         return;
+    if (conf_upload(b->t) < 0) {
+        conf_release(b->t);
+        b->n_failed++;
+        return;
+    }
     *c = (struct candidate){ .row = row, .node = b->t->node, .n_inner = 1 };
     row->n_cases++;
     b->n_candidates++;

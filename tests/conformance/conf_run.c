@@ -2,7 +2,7 @@
  *
  * One implementation passes a trial when it gives the reference's numbers within the
  * table's bound, leaves everything else in memory alone, and gives the same bits with 1,
- * 2 and 3 threads.
+ * 2 and 3 threads, or on a device when it is run again.
  */
 #include "tests/conformance/conf_run.h"
 
@@ -28,36 +28,93 @@ bool conf_wants_op(const struct conf_run *run, enum erne_op op)
 
 /* ----------------------------------------------------------------- lanes */
 
+static bool is_device(const struct erne_backend_fns *fns)
+{
+    return fns->map != NULL;
+}
+
+/* One instance of the lane's backend; 1: not on this machine. */
+static int open_instance(struct conf_lane *lane, const struct erne_backend_opts *opts)
+{
+    struct erne_error err = { 0 };
+    const int st = lane->fns->open(&lane->be[lane->n_be], opts, &err);
+
+    if (st == ERNE_EUNSUPPORTED)
+        return 1;
+    if (st < 0) {
+        fprintf(stderr, "erne-check: %s: %s\n", lane->name, err.text);
+        return st;
+    }
+    lane->n_threads[lane->n_be++] = opts->n_threads;
+    return 0;
+}
+
 static int open_lane(struct conf_run *run, const struct erne_backend_fns *fns,
-                     const char *isa, bool bench)
+                     const char *level, int device, bool bench)
 {
     struct conf_lane *lane = &run->lanes[run->n_lanes];
+    const int n_be = bench || is_device(fns) ? 1 : CONF_THREADS;
 
+    if (run->n_lanes == CONF_LANES_MAX)
+        return 0;
     *lane = (struct conf_lane){ .fns = fns };
-    snprintf(lane->name, sizeof(lane->name), "%s.%s", fns->name, isa);
-    for (int i = 0; i < (bench ? 1 : CONF_THREADS); i++) {
-        const struct erne_backend_opts opts = { .isa = isa,
-                                                .n_threads =
-                                                    bench ? run->opts.n_threads : i + 1 };
-        struct erne_error err = { 0 };
-        const int st = fns->open(&lane->be[i], &opts, &err);
+    if (is_device(fns))
+        snprintf(lane->name, sizeof(lane->name), "%s:%d.%s", fns->name, device, level);
+    else
+        snprintf(lane->name, sizeof(lane->name), "%s.%s", fns->name, level);
+    for (int i = 0; i < n_be; i++) {
+        const struct erne_backend_opts opts = {
+            .isa = level,
+            .n_threads = bench ? run->opts.n_threads : i + 1,
+            .device = device,
+            .hook = run->opts.hook,
+        };
+        const int st = open_instance(lane, &opts);
 
-        if (st == ERNE_EUNSUPPORTED)
-            return 0;
-        if (st < 0) {
-            fprintf(stderr, "erne-check: %s: %s\n", lane->name, err.text);
-            return st;
-        }
-        lane->n_threads[lane->n_be++] = opts.n_threads;
+        if (st != 0)
+            return st < 0 ? st : 0;
     }
     run->n_lanes++;
+    return 0;
+}
+
+static int count_device(void *user, const struct erne_device_info *info)
+{
+    (void)info;
+    ++*(int *)user;
+    return 0;
+}
+
+/* Whether the options ask for this device of a backend. */
+static bool wants_device(const struct conf_run *run, const struct erne_backend_fns *fns,
+                         int device)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "%s:%d", fns->name, device);
+    return !run->opts.backend || strcmp(run->opts.backend, fns->name) == 0 ||
+           strcmp(run->opts.backend, name) == 0;
+}
+
+static int open_lanes(struct conf_run *run, const struct erne_backend_fns *fns,
+                      bool bench)
+{
+    static const char *const one_level[] = { "auto", NULL };
+    const char *const *levels = fns->levels ? fns->levels : one_level;
+    int n_devices = 0;
+
+    if (fns->devices)
+        ERNE_TRY(fns->devices(count_device, &n_devices));
+    for (int d = 0; d < n_devices; d++)
+        for (size_t i = 0; levels[i]; i++)
+            if (wants_device(run, fns, d))
+                ERNE_TRY(open_lane(run, fns, levels[i], d, bench));
     return 0;
 }
 
 int conf_open(struct conf_run *run, const struct erne_backend_fns *const *backends,
               const struct conf_options *opts, bool bench)
 {
-    static const char *const levels[] = { "c", "avx2", "avx512" };
     const struct erne_backend_fns *reference = erne_backend_find("reference");
     const struct erne_backend_opts reference_opts = { .isa = "auto", .n_threads = 1 };
 
@@ -66,9 +123,8 @@ int conf_open(struct conf_run *run, const struct erne_backend_fns *const *backen
         return ERNE_EFAIL;
     ERNE_TRY(reference->open(&run->reference, &reference_opts, NULL));
     for (size_t b = 0; backends[b]; b++)
-        for (size_t i = 0; i < ERNE_ARRAY_LEN(levels); i++)
-            if (backends[b] != reference && run->n_lanes < CONF_LANES_MAX)
-                ERNE_TRY(open_lane(run, backends[b], levels[i], bench));
+        if (backends[b] != reference)
+            ERNE_TRY(open_lanes(run, backends[b], bench));
     return 0;
 }
 
@@ -83,6 +139,67 @@ void conf_close(struct conf_run *run)
 
 /* -------------------------------------------------------------- one node */
 
+static void unmap_first(struct op_trial *t, int n)
+{
+    struct erne_backend *be = t->node.backend;
+
+    for (int i = 0; i < n; i++) {
+        const struct erne_range range = op_trial_range(t, i);
+
+        if (range.n_bytes > 0)
+            be->fns->unmap(be, range.base);
+    }
+}
+
+static int map_all(struct op_trial *t)
+{
+    struct erne_backend *be = t->node.backend;
+
+    for (int i = 0; i < t->n_tensors; i++) {
+        const struct erne_range range = op_trial_range(t, i);
+        const int st = range.n_bytes > 0 ? be->fns->map(be, &range) : 0;
+
+        if (st < 0) {
+            unmap_first(t, i);
+            return st;
+        }
+    }
+    return 0;
+}
+
+/* All but the weights, which came with their mapping. */
+static int copy_all(struct op_trial *t, bool up)
+{
+    struct erne_backend *be = t->node.backend;
+
+    for (int i = 0; is_device(be->fns) && i < t->n_tensors; i++) {
+        const struct erne_range range = op_trial_range(t, i);
+        uint8_t *base = (uint8_t *)(uintptr_t)range.base; /* the trial's own memory */
+
+        if (range.n_bytes > 0 && range.mem != ERNE_MEM_WEIGHT)
+            ERNE_TRY(up ? be->fns->upload(be, base, range.n_bytes)
+                        : be->fns->download(be, base, range.n_bytes));
+    }
+    return 0;
+}
+
+int conf_upload(struct op_trial *t)
+{
+    return copy_all(t, true);
+}
+
+int conf_download(struct op_trial *t)
+{
+    return copy_all(t, false);
+}
+
+static void release_state(struct op_trial *t)
+{
+    if (t->node.impl->release)
+        t->node.impl->release(t->node.backend, &t->node);
+    t->node.state = NULL;
+}
+
 int conf_prepare(struct op_trial *t, const struct conf_row *row, struct erne_backend *be)
 {
     struct erne_node *node = &t->node;
@@ -92,11 +209,14 @@ int conf_prepare(struct op_trial *t, const struct conf_row *row, struct erne_bac
     node->backend = be;
     node->impl = row->impl;
     st = row->impl->prepare ? row->impl->prepare(be, node) : 0;
-    if (st == 0 && row->impl->scratch) {
+    if (st < 0)
+        return st;
+    if (row->impl->scratch)
         st = be->fns->reserve_scratch(be, row->impl->scratch(be, node));
-        if (st < 0)
-            conf_release(t);
-    }
+    if (st == 0 && is_device(be->fns))
+        st = map_all(t);
+    if (st < 0)
+        release_state(t);
     return st;
 }
 
@@ -109,9 +229,9 @@ int conf_run_node(struct op_trial *t)
 
 void conf_release(struct op_trial *t)
 {
-    if (t->node.impl->release)
-        t->node.impl->release(t->node.backend, &t->node);
-    t->node.state = NULL;
+    release_state(t);
+    if (is_device(t->node.backend->fns))
+        unmap_first(t, t->n_tensors);
 }
 
 void conf_reference(struct conf_run *run, struct op_trial *t)
@@ -148,38 +268,57 @@ static void note_worst(const struct conf_place *at, const struct op_trial *t,
              op_fill_name(t->fill), v->text);
 }
 
-/* One run with one number of threads, checked against the bound (the first) or against
- * the bits of the first. 1: declined. */
-static int check_threads(const struct conf_run *run, const struct conf_place *at,
-                         struct op_trial *t, int which, uint8_t *first)
+/* One run of a prepared node, checked against the bound (the first of a trial) or against
+ * the bits of the first. */
+static int check_run(const struct conf_run *run, const struct conf_place *at,
+                     struct op_trial *t, int which, bool again, uint8_t *first)
 {
     const struct op_buffer *dst = op_trial_dst_buffer(t);
-    const struct conf_lane *lane = at->row->lane;
     struct op_verdict v = { .ok = true };
     int st;
 
     op_trial_restore(t);
-    st = conf_prepare(t, at->row, lane->be[which]);
-    if (st == ERNE_EUNSUPPORTED)
-        return 1;
-    if (st == 0) {
+    st = conf_upload(t);
+    if (st == 0)
         st = conf_run_node(t);
-        conf_release(t);
-    }
+    if (st == 0)
+        st = conf_download(t);
     if (st < 0) {
-        report_failure(run, at, t, lane->n_threads[which], erne_status_text(st));
+        report_failure(run, at, t, at->row->lane->n_threads[which], erne_status_text(st));
         return st;
     }
-    if (which == 0) {
+    if (which == 0 && !again) {
         v = op_trial_compare(t);
         note_worst(at, t, &v);
         memcpy(first, dst->block, dst->block_bytes);
     } else if (memcmp(first, dst->block, dst->block_bytes) != 0) {
-        v = (struct op_verdict){ .text = "not the bits of 1 thread" };
+        v = (struct op_verdict){ .ok = false };
+        snprintf(v.text, sizeof(v.text), "not the bits of %s",
+                 again ? "the first run" : "1 thread");
     }
     if (!v.ok)
-        report_failure(run, at, t, lane->n_threads[which], v.text);
+        report_failure(run, at, t, at->row->lane->n_threads[which], v.text);
     return v.ok ? 0 : ERNE_EFAIL;
+}
+
+/* With one number of threads; a device may replay what it recorded, so it runs twice.
+ * 1: declined. */
+static int check_threads(const struct conf_run *run, const struct conf_place *at,
+                         struct op_trial *t, int which, uint8_t *first)
+{
+    int st = conf_prepare(t, at->row, at->row->lane->be[which]);
+
+    if (st == ERNE_EUNSUPPORTED)
+        return 1;
+    if (st < 0) {
+        report_failure(run, at, t, at->row->lane->n_threads[which], erne_status_text(st));
+        return st;
+    }
+    st = check_run(run, at, t, which, false, first);
+    if (st == 0 && is_device(at->row->lane->fns))
+        st = check_run(run, at, t, which, true, first);
+    conf_release(t);
+    return st;
 }
 
 bool conf_check(struct conf_run *run, const struct conf_place *at, struct op_trial *t)

@@ -7,21 +7,23 @@
 #include "tests/conformance/op_trial.h"
 
 struct conf_options {
-    const char *op; /* only this operator; NULL: all */
-    const char
-        *filter; /* only where this is part of "op/backend.isa/impl/case"; or NULL */
-    int rounds;  /* of new random data a case */
+    const char *op;      /* only this operator; NULL: all */
+    const char *backend; /* only this one, "vulkan", or its device, "vulkan:1"; or NULL */
+    const char *filter;  /* only where this is part of "op/lane/impl/case"; or NULL */
+    int rounds;          /* of new random data a case */
     uint64_t seed;
     int n_threads; /* of the benchmark; the test takes 1, 2 and 3 */
     FILE *out;     /* lines for people; NULL: none */
+    void *hook;    /* of struct erne_backend_opts */
 };
 
 enum { CONF_THREADS = 3, CONF_LANES_MAX = 32, CONF_ROWS_MAX = 512 };
 enum { CONF_LABEL_MAX = 192, CONF_WORST_MAX = 384 };
 
-/* A backend at an instruction set level, opened once for each number of threads. */
+/* A backend at one of its levels: on the CPU opened once for each number of threads, else
+ * on one of its devices. */
 struct conf_lane {
-    char name[64]; /* "cpu.avx2" */
+    char name[64]; /* "cpu.avx2", "vulkan:0.auto" */
     const struct erne_backend_fns *fns;
     struct erne_backend *be[CONF_THREADS];
     int n_threads[CONF_THREADS];
@@ -48,7 +50,8 @@ struct conf_run {
 };
 
 /* Opens every backend of the list but "reference" (which is the truth) at every level it
- * accepts; one instance with n_threads for a benchmark, else CONF_THREADS of them. */
+ * accepts, on every device it has; on the CPU one instance with n_threads for a
+ * benchmark, else CONF_THREADS of them. */
 int conf_open(struct conf_run *run, const struct erne_backend_fns *const *backends,
               const struct conf_options *opts, bool bench);
 void conf_close(struct conf_run *run);
@@ -90,12 +93,16 @@ void conf_each_impl(struct conf_run *run, enum erne_op op, const char *case_name
                     void (*visit)(struct conf_run *run, struct conf_row *row, void *user),
                     void *user);
 bool conf_has_impl(struct conf_run *run, enum erne_op op, const char *case_name);
-/* Runs one implementation with each number of threads. False when it failed; counts in
- * the row. */
+/* Runs one implementation with each number of threads, on a device twice. False when it
+ * failed; counts in the row. */
 bool conf_check(struct conf_run *run, const struct conf_place *at, struct op_trial *t);
 
-/* A node placed on an implementation; EUNSUPPORTED: it declines. */
+/* A node placed on an implementation, its memory known to the device; EUNSUPPORTED: it
+ * declines. */
 int conf_prepare(struct op_trial *t, const struct conf_row *row, struct erne_backend *be);
+/* On a device: what is in the trial's memory goes there, and comes back. */
+int conf_upload(struct op_trial *t);
+int conf_download(struct op_trial *t);
 int conf_run_node(struct op_trial *t);
 void conf_release(struct op_trial *t);
 

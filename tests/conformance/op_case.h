@@ -35,7 +35,8 @@ enum { OP_TENSORS_MAX = ERNE_MAX_SRC + 1 + 2 * OP_EXPERTS_MAX };
 /* The memory of one tensor between two guards. `before` is what every run starts from. */
 struct op_buffer {
     uint8_t *block, *before; /* [guard + n_bytes + guard] */
-    uint8_t *data;           /* in the block; aligned as in a plan, or a view's 4 bytes */
+    uint8_t *start;          /* in the block, behind the guard; aligned as in a plan */
+    uint8_t *data;           /* there, or as a view's 4 bytes behind */
     size_t n_bytes, block_bytes;
 };
 

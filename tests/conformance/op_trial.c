@@ -128,7 +128,8 @@ static void take_memory(struct erne_tensor *x, struct op_buffer *b, size_t skip)
     b->before = checked_alloc(b->block_bytes);
     start = (uintptr_t)b->block + GUARD_BYTES + ALIGN - 1;
     start -= start % ALIGN;
-    b->data = b->block + (start - (uintptr_t)b->block) + skip;
+    b->start = b->block + (start - (uintptr_t)b->block);
+    b->data = b->start + skip;
     paint(b->block, b->block_bytes);
     x->data = b->data;
 }
@@ -393,6 +394,20 @@ const struct op_buffer *op_trial_dst_buffer(const struct op_trial *t)
     return &t->buffers[t->node.dst - t->tensors];
 }
 
+struct erne_range op_trial_range(const struct op_trial *t, int i)
+{
+    const struct op_buffer *b = &t->buffers[i];
+    const enum erne_type type = t->tensors[i].type;
+    const size_t guard = b == op_trial_dst_buffer(t) ? GUARD_BYTES : 0;
+    struct erne_range range = { .base = b->start - guard, .mem = ERNE_MEM_STEP };
+
+    if (type == ERNE_TYPE_WEIGHT || type == ERNE_TYPE_BANK)
+        range.mem = ERNE_MEM_WEIGHT;
+    if (type != ERNE_TYPE_BANK)
+        range.n_bytes = (size_t)(b->data - b->start) + b->n_bytes + 2 * guard;
+    return range;
+}
+
 /* Bytes around an input that may not even be read, where the build can tell. */
 static void guard_inputs(struct op_trial *t)
 {
@@ -402,7 +417,7 @@ static void guard_inputs(struct op_trial *t)
 
         if (b == op_trial_dst_buffer(t))
             continue;
-        ERNE_POISON(b->block, (size_t)(b->data - b->block));
+        ERNE_POISON(b->block, (size_t)(b->start - b->block));
         ERNE_POISON(end, (size_t)(b->block + b->block_bytes - end));
     }
 }

@@ -25,6 +25,11 @@ void op_trial_set_reference(struct op_trial *t, const struct op_case_table *tabl
 /* Guards, gaps, inputs and values, after a run. */
 struct op_verdict op_trial_compare(struct op_trial *t);
 
+/* What of a tensor's memory a device is to know: aligned as in a plan, and with guards
+ * where a run may not fault on them, so that what is written there shows. The size is 0
+ * where there is none: a bank is its weights. */
+struct erne_range op_trial_range(const struct op_trial *t, int i);
+
 /* The memory of dst with its guards, for comparing runs bit by bit. */
 const struct op_buffer *op_trial_dst_buffer(const struct op_trial *t);
 

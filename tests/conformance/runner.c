@@ -16,6 +16,7 @@ static const char usage[] =
     "usage: erne-check [options]\n"
     "Compares every operator of every backend with the reference.\n"
     "  --op NAME      only this operator\n"
+    "  --backend NAME only this backend, or one of its devices: \"vulkan:1\"\n"
     "  --filter TEXT  only where TEXT is part of \"op/backend.isa/impl/case\"\n"
     "  --rounds N     rounds of new random data a case (3)\n"
     "  --seed N       where the random data starts (45)\n"
@@ -58,6 +59,7 @@ static bool parse_option(struct options *o, char **argv, int *i)
         const char **text;
     } texts[] = {
         { "--op", &o->conf.op },
+        { "--backend", &o->conf.backend },
         { "--filter", &o->conf.filter },
     };
     const char *arg = argv[*i], *value = argv[*i + 1];
@@ -114,12 +116,12 @@ static bool parse_options(struct options *o, int argc, char **argv)
 
 static void print_rows(const struct conf_run *run)
 {
-    printf("%-12s %-12s %-16s %7s %9s %8s %7s  %s\n", "operator", "backend", "impl",
+    printf("%-12s %-16s %-16s %7s %9s %8s %7s  %s\n", "operator", "backend", "impl",
            "cases", "declined", "trials", "failed", "worst/allowed");
     for (int i = 0; i < run->n_rows; i++) {
         const struct conf_row *r = &run->rows[i];
 
-        printf("%-12s %-12s %-16s %7d %9d %8d %7d  %.3f\n", erne_op_name(r->op),
+        printf("%-12s %-16s %-16s %7d %9d %8d %7d  %.3f\n", erne_op_name(r->op),
                r->lane->name, r->impl->name, r->n_cases, r->n_declined, r->n_trials,
                r->n_failed, r->worst);
         if (r->worst > 0)

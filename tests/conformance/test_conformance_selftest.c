@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "tests/conformance/conf_run.h"
+#include "tests/support/shadow.h"
 
 struct double_backend {
     struct erne_backend base;
@@ -162,13 +163,17 @@ static int open_double(struct erne_backend **out, const struct erne_backend_opts
 {
     struct double_backend *d = calloc(1, sizeof(*d));
 
-    if (strcmp(opts->isa, "c") != 0 || !d) {
-        free(d);
-        return erne_fail(err, ERNE_EUNSUPPORTED, "plain C only");
-    }
+    if (!d)
+        return erne_fail(err, ERNE_ENOMEM, "no memory");
     d->n_threads = opts->n_threads;
     *out = &d->base;
     return 0;
+}
+
+static int one_device(int (*visit)(void *user, const struct erne_device_info *info),
+                      void *user)
+{
+    return visit(user, &(struct erne_device_info){ .backend = "double" });
 }
 
 /* Runs the conformance test on a backend that has this one implementation. */
@@ -179,6 +184,7 @@ static int failures_of(const struct erne_op_impl *impl, int *n_trials)
         .name = "double",
         .open = open_double,
         .close = close_double,
+        .devices = one_device,
         .run = run_nodes,
         .reserve_scratch = reserve,
         .ops = { [ERNE_OP_GATHER_ROWS] = impls },
@@ -248,12 +254,80 @@ static void test_faults_are_found(void **state)
     }
 }
 
+/* Trials of an operator on a device with memory of its own, and how many failed. */
+static int device_failures(const char *op, struct shadow_config *config, int *n_trials)
+{
+    const struct conf_options opts = {
+        .op = op, .backend = "shadow:1", .rounds = 1, .seed = 1, .hook = config
+    };
+    struct conf_run *run = calloc(1, sizeof(*run));
+    int n_failed;
+
+    assert_non_null(run);
+    assert_int_equal(conf_open(run, shadow_backends, &opts, false), 0);
+    assert_int_equal(run->n_lanes, 1);
+    n_failed = conf_test(run);
+    assert_int_equal(run->n_rows, 1);
+    *n_trials = run->rows[0].n_trials;
+    conf_close(run);
+    free(run);
+    assert_int_equal(config->n_ranges, 0);
+    assert_int_equal(config->n_nodes, 0);
+    assert_string_equal(config->breach, "");
+    return n_failed;
+}
+
+/* What a device computes comes back, and what it computes wrongly shows. */
+static void test_device(void **state)
+{
+    static const struct {
+        const char *name;
+        enum erne_op op;
+    } ops[] = { { "rope", ERNE_OP_ROPE },
+                { "kv_append", ERNE_OP_KV_APPEND },
+                { "moe_route", ERNE_OP_MOE_ROUTE } };
+
+    (void)state;
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(ops); i++) {
+        struct shadow_config right = { 0 }, wrong = { .wrong_ops = 1u << ops[i].op };
+        int n_trials;
+
+        assert_int_equal(device_failures(ops[i].name, &right, &n_trials), 0);
+        assert_true(n_trials > 0);
+        assert_int_equal(device_failures(ops[i].name, &wrong, &n_trials), n_trials);
+    }
+}
+
+/* A bank of experts, none of them with memory beside the others. */
+static void test_device_experts(void **state)
+{
+    struct shadow_config config = { 0 };
+    int n_trials;
+
+    (void)state;
+    assert_int_equal(device_failures("moe_ffn", &config, &n_trials), 0);
+    assert_true(n_trials > 0);
+}
+
+/* A case that the device has no memory for fails: the cases are small. */
+static void test_device_full(void **state)
+{
+    struct shadow_config config = { .max_bytes = 1 };
+    int n_trials;
+
+    (void)state;
+    assert_int_equal(device_failures("rope", &config, &n_trials), n_trials);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_right_passes),
         cmocka_unit_test(test_declining_is_no_failure),
         cmocka_unit_test(test_faults_are_found),
+        cmocka_unit_test(test_device),
+        cmocka_unit_test(test_device_experts),
+        cmocka_unit_test(test_device_full),
     };
 
     return cmocka_run_group_tests_name("conformance", tests, NULL, NULL);

@@ -1,0 +1,25 @@
+# Vulkan and OpenCL: headers, and a compiler of shaders, are enough to build; drivers are
+# looked for when the program runs. ERNE_GPU_FOUND are the backends that can be built.
+set(ERNE_GPU_FOUND "")
+find_path(ERNE_VULKAN_INCLUDE_DIR vulkan/vulkan_core.h)
+find_program(ERNE_GLSLC glslc)
+find_path(ERNE_OPENCL_INCLUDE_DIR CL/cl.h)
+mark_as_advanced(ERNE_VULKAN_INCLUDE_DIR ERNE_GLSLC ERNE_OPENCL_INCLUDE_DIR)
+
+function(erne_gpu name needs)
+  string(TOUPPER ${name} upper)
+  if(NOT ERNE_${upper} OR NOT EXISTS ${CMAKE_SOURCE_DIR}/backends/${name}/CMakeLists.txt)
+    return()
+  endif()
+  foreach(thing IN LISTS ARGN)
+    if(NOT ${thing})
+      message(WARNING "erne is built without ${name}: install ${needs}")
+      return()
+    endif()
+  endforeach()
+  list(APPEND ERNE_GPU_FOUND ${name})
+  set(ERNE_GPU_FOUND ${ERNE_GPU_FOUND} PARENT_SCOPE)
+endfunction()
+
+erne_gpu(vulkan "Vulkan's headers and glslc" ERNE_VULKAN_INCLUDE_DIR ERNE_GLSLC)
+erne_gpu(opencl "OpenCL's headers" ERNE_OPENCL_INCLUDE_DIR)

@@ -1,0 +1,188 @@
+/* test_devices.c -- whole models on a device with memory of its own.
+ *
+ * Each golden checkpoint runs through a stand-in that keeps copies
+ * (tests/support/shadow.h) and computes by the reference: logits must be the bits of the
+ * reference alone, whatever part of the work the device takes, and however often the KV
+ * cache changes sides. usage: test_devices CASE_DIR WORK_DIR
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/engine.h"
+#include "tests/models/golden.h"
+#include "tests/support/shadow.h"
+
+static const char scheme[] = "w4-g64a";
+
+/* Tokens of one call after the other, over and over: batches and single tokens. */
+static const size_t pieces[] = { 7, 1, 1, 3, 1 };
+
+/* How a model is run. */
+struct setup {
+    const char *backend;
+    uint32_t declined_ops;
+    int declines_one_in;
+    uint64_t seed;
+};
+
+static struct erne_engine *engine_open(const struct golden *g, const char *backend,
+                                       struct shadow_config *config)
+{
+    char path[GOLDEN_MAX_PATH];
+    struct erne_error err = { 0 };
+    struct erne_engine *engine = NULL;
+    struct erne_engine_opts opts = erne_engine_opts_default();
+    golden_path(path, g, scheme);
+    opts.backend = backend;
+    if (erne_engine_open_on(&engine, path, &opts, shadow_backends, config, &err) != 0)
+        fail_msg("%s: %s", backend, err.text);
+    return engine;
+}
+
+static struct erne_session *session_create(struct erne_engine *engine)
+{
+    struct erne_error err = { 0 };
+    struct erne_session *session = NULL;
+    struct erne_session_opts opts = erne_session_opts_default();
+    opts.n_ctx = GOLDEN_MAX_TOKENS;
+    opts.n_batch = 32;
+    if (erne_session_create(&session, engine, &opts, &err) != 0)
+        fail_msg("session: %s", err.text);
+    return session;
+}
+
+/* The whole case, in pieces; with a rewind on the way where no media forbid it. */
+static void eval(struct erne_session *session, const struct golden *g, float *logits)
+{
+    struct erne_error err = { 0 };
+    bool went_back = g->n_media > 0;
+    golden_add_media(g, session);
+    for (size_t i = 0, p = 0, n; i < g->n_tokens; i += n) {
+        n = pieces[p++ % (sizeof pieces / sizeof pieces[0])];
+        if (n > g->n_tokens - i)
+            n = g->n_tokens - i;
+        if (erne_session_eval(session, g->tokens + i, n, logits + i * g->n_vocab, &err))
+            fail_msg("eval at %zu: %s", i, err.text);
+        if (!went_back && i + n > g->n_tokens / 2) {
+            went_back = true;
+            assert_int_equal(erne_session_rewind(session, 5, &err), 0);
+            i = 5;
+            n = 0;
+        }
+    }
+}
+
+/* Logits of the case [n_tokens, n_vocab]; config tells afterwards what happened. */
+static float *run(const struct golden *g, const struct setup *setup,
+                  struct shadow_config *config)
+{
+    *config = (struct shadow_config){ .declined_ops = setup->declined_ops,
+                                      .declines_one_in = setup->declines_one_in,
+                                      .rng = setup->seed };
+    struct erne_engine *engine = engine_open(g, setup->backend, config);
+    struct erne_session *session = session_create(engine);
+    float *logits = calloc(g->n_tokens * g->n_vocab, sizeof(float));
+    assert_non_null(logits);
+    eval(session, g, logits);
+    erne_session_destroy(&session);
+    assert_int_equal(config->n_ranges, 0);
+    assert_int_equal(config->n_nodes, 0);
+    erne_engine_close(&engine);
+    assert_int_equal(config->n_open, 0);
+    assert_string_equal(config->breach, "");
+    return logits;
+}
+
+static void check(const struct golden *g, const float *want, const struct setup *setup)
+{
+    struct shadow_config config;
+    float *logits = run(g, setup, &config);
+    print_message("%s, declines %x, one in %d: %llu runs, %llu KiB up, %llu KiB down\n",
+                  setup->backend, setup->declined_ops, setup->declines_one_in,
+                  (unsigned long long)config.n_calls[SHADOW_RUN],
+                  (unsigned long long)config.n_bytes_up >> 10,
+                  (unsigned long long)config.n_bytes_down >> 10);
+    assert_memory_equal(logits, want, g->n_tokens * g->n_vocab * sizeof(float));
+    assert_true(config.n_calls[SHADOW_RUN] > 0);
+    free(logits);
+}
+
+/* ----------------------------------------------------------------- tests */
+
+/* The others use the file that this one writes, and the logits of the reference. */
+static float *reference;
+
+static void test_reference(void **state)
+{
+    const struct golden *g = *state;
+    const struct setup setup = { .backend = "reference" };
+    struct shadow_config config;
+    golden_convert(g, scheme);
+    reference = run(g, &setup, &config);
+    assert_int_equal(config.n_calls[SHADOW_PREPARE], 0);
+}
+
+static void test_whole(void **state)
+{
+    check(*state, reference, &(struct setup){ .backend = "shadow" });
+    check(*state, reference, &(struct setup){ .backend = "shadow:1" });
+}
+
+/* Prefill and decode on different sides: the KV cache goes back and forth. */
+static void test_phases(void **state)
+{
+    const struct golden *g = *state;
+    check(g, reference, &(struct setup){ .backend = "prefill=shadow" });
+    check(g, reference, &(struct setup){ .backend = "decode=shadow,vision=reference" });
+    check(g, reference, &(struct setup){ .backend = "prefill=shadow:0,decode=shadow:1" });
+    if (g->n_media > 0)
+        check(g, reference, &(struct setup){ .backend = "vision=shadow" });
+}
+
+/* Operators on one side and the other inside one step. */
+static void test_declined(void **state)
+{
+    static const uint32_t ops[] = {
+        1u << ERNE_OP_ATTENTION,
+        1u << ERNE_OP_KV_APPEND,
+        1u << ERNE_OP_ROPE | 1u << ERNE_OP_EMBED,
+        ~(1u << ERNE_OP_MATMUL | 1u << ERNE_OP_MOE_FFN),
+    };
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
+        check(*state, reference,
+              &(struct setup){ .backend = "shadow", .declined_ops = ops[i] });
+    for (uint64_t seed = 1; seed <= 4; seed++)
+        check(*state, reference,
+              &(struct setup){ .backend = seed % 2 ? "shadow"
+                                                   : "prefill=shadow:1,"
+                                                     "decode=shadow",
+                               .declines_one_in = 1 + (int)seed,
+                               .seed = seed });
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3) {
+        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR\n", argv[0]);
+        return 2;
+    }
+    struct golden g = { .dir = argv[1], .work_dir = argv[2] };
+    golden_read(&g);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(test_reference, &g),
+        cmocka_unit_test_prestate(test_whole, &g),
+        cmocka_unit_test_prestate(test_phases, &g),
+        cmocka_unit_test_prestate(test_declined, &g),
+    };
+    const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    free(reference);
+    golden_deinit(&g);
+    return n_failed;
+}
