@@ -27,7 +27,7 @@ struct erne_plan {
 
 /* backends: opened, best first, ends with NULL; a device without room for a step is left
  * out. Logs one line a node at ERNE_LOG_DEBUG: who took it, who declined. The graph must
- * outlive the plan. After a failure the plan needs no deinit, and only `failed` counts. */
+ * outlive the plan. After a failure the plan needs no deinit; only `failed` counts. */
 int erne_plan_init(struct erne_plan *plan, struct erne_graph *graph,
                    struct erne_backend *const *backends, erne_log_fn log, void *log_user,
                    struct erne_error *err);
