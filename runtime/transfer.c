@@ -57,10 +57,13 @@ static int need(struct survey *s, struct erne_itinerary *it, struct erne_tensor 
                 struct erne_backend *be)
 {
     struct erne_tensor *root = erne_tensor_root(t);
-    uint32_t *where = &s->where[root - s->g->tensors];
     const uint32_t bit = bit_of(s, be);
+    uint32_t *where;
 
-    if (!is_step(root) || (*where & bit))
+    if (!is_step(root)) /* and may be none of the graph's */
+        return 0;
+    where = &s->where[root - s->g->tensors];
+    if (*where & bit)
         return 0;
     for (int i = 0; !(*where & ON_HOST) && i < s->n_devices; i++)
         if (*where & (UINT32_C(2) << i)) {
