@@ -104,7 +104,7 @@ void pf_cpu_name(char *buf, size_t cap);
 
 /* Monotonic time; only differences mean anything. */
 uint64_t pf_time_ns(void);
-void pf_sleep_ms(unsigned ms);
+void pf_sleep_us(uint64_t us);
 /* 64 bits that differ between runs: the default seed of sampling. */
 uint64_t pf_random_seed(void);
 

@@ -13,9 +13,10 @@ uint64_t pf_time_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-void pf_sleep_ms(unsigned ms)
+void pf_sleep_us(uint64_t us)
 {
-    struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+    struct timespec left = { .tv_sec = (time_t)(us / 1000000),
+                             .tv_nsec = (long)(us % 1000000) * 1000 };
 
     while (nanosleep(&left, &left) < 0 && errno == EINTR)
         ;

@@ -18,9 +18,9 @@ uint64_t pf_time_ns(void)
     return t / hz * 1000000000u + t % hz * 1000000000u / hz;
 }
 
-void pf_sleep_ms(unsigned ms)
+void pf_sleep_us(uint64_t us)
 {
-    Sleep(ms);
+    Sleep((DWORD)((us + 999) / 1000));
 }
 
 uint64_t pf_random_seed(void)

@@ -234,7 +234,7 @@ static int run_round(struct bench *b, int round, struct erne_error *err)
         struct bench_case *c = &b->cases[i];
 
         if (b->args->bench.delay > 0)
-            pf_sleep_ms((unsigned)b->args->bench.delay * 1000);
+            pf_sleep_us((uint64_t)b->args->bench.delay * 1000000);
         note_time(c);
         report_progress(b, c, round);
         st = bench_run_once(c, &c->samples_ns[c->n_samples], err);
