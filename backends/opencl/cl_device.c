@@ -1,0 +1,335 @@
+/* cl_device.c -- opens the loader, a context and a queue of one device. See cl_device.h.
+ *
+ * OpenCL 1.2 is all that is asked for. What a device can do beyond that is looked at
+ * once, here, and kept as plain facts in struct cl_device.
+ */
+#include "backends/opencl/cl_device.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_PLATFORMS = 16, MAX_DEVICES = 32 };
+/* What the kernels count on: work-items of a group, and bytes that they share. */
+enum { LEAST_GROUP = 64, LEAST_LOCAL = 16384 };
+enum { TIME_LIMIT_MS = 60000 };
+
+/* As the systems call it; the first that is there. */
+static const char *const loader_names[] = { "libOpenCL.so.1", "OpenCL.dll",
+                                            "libOpenCL.so" };
+
+/* ---------------------------------------------------------------- results */
+
+int cl_device_status(struct cl_device *dev, cl_int result)
+{
+    switch (result) {
+    case CL_SUCCESS: return 0;
+    case CL_OUT_OF_HOST_MEMORY:
+    case CL_OUT_OF_RESOURCES:
+    case CL_INVALID_BUFFER_SIZE:
+    case CL_MEM_OBJECT_ALLOCATION_FAILURE: return ERNE_ENOMEM;
+    case CL_DEVICE_NOT_FOUND:
+    case CL_DEVICE_NOT_AVAILABLE:
+    case CL_COMPILER_NOT_AVAILABLE:
+    case CL_INVALID_BINARY:
+    case CL_BUILD_PROGRAM_FAILURE: return ERNE_EUNSUPPORTED;
+    default: break;
+    }
+    dev->is_lost = true;
+    return ERNE_EDEVICE;
+}
+
+/* ----------------------------------------------------------------- loader */
+
+/* False if the loader lacks a function. */
+static bool load_symbols(struct cl_device *dev)
+{
+#define X(f)                                                    \
+    *(void **)&dev->fn.f = pf_lib_symbol(dev->loader, "cl" #f); \
+    if (!dev->fn.f)                                             \
+        return false;
+    CL_RELEASE_FNS(X)
+    CL_ALL_CALLS(X)
+#undef X
+    return true;
+}
+
+static int open_loader(struct cl_device *dev, struct erne_error *err)
+{
+    const char *wanted = dev->fn.fault ? dev->fn.fault->loader : NULL;
+    int st = ERNE_EIO;
+
+    if (wanted)
+        st = pf_lib_open(&dev->loader, wanted);
+    for (size_t i = 0; !wanted && st < 0 && i < ERNE_ARRAY_LEN(loader_names); i++)
+        st = pf_lib_open(&dev->loader, loader_names[i]);
+    if (st == ERNE_ENOMEM)
+        return erne_fail(err, st, "no memory for the OpenCL loader");
+    if (st < 0)
+        return erne_fail(err, ERNE_EUNSUPPORTED, "no OpenCL loader (%s)",
+                         wanted ? wanted : loader_names[0]);
+    if (!load_symbols(dev))
+        return erne_fail(err, ERNE_EUNSUPPORTED, "the OpenCL loader is older than 1.2");
+    return 0;
+}
+
+/* ------------------------------------------------------------------ facts */
+
+static int get_text(struct cl_device *dev, cl_device_info what, char text[CL_NAME_BYTES])
+{
+    char longer[1024] = "";
+
+    CL_TRY(dev, GetDeviceInfo, dev->id, what, sizeof(longer), longer, NULL);
+    snprintf(text, CL_NAME_BYTES, "%.*s", CL_NAME_BYTES - 1, longer);
+    erne_text_one_line(text);
+    return 0;
+}
+
+#define GET(dev, what, variable) \
+    CL_TRY((dev), GetDeviceInfo, (dev)->id, (what), sizeof(variable), &(variable), NULL)
+
+/* Why a device cannot be used; NULL if it can. */
+static int find_fault(struct cl_device *dev, const char **why)
+{
+    cl_bool available = CL_FALSE, compiler = CL_FALSE, little = CL_FALSE;
+    cl_ulong local = 0;
+
+    *why = NULL;
+    GET(dev, CL_DEVICE_AVAILABLE, available);
+    GET(dev, CL_DEVICE_COMPILER_AVAILABLE, compiler);
+    GET(dev, CL_DEVICE_ENDIAN_LITTLE, little);
+    GET(dev, CL_DEVICE_LOCAL_MEM_SIZE, local);
+    GET(dev, CL_DEVICE_MAX_WORK_GROUP_SIZE, dev->max_group);
+    ERNE_TRY(get_text(dev, CL_DEVICE_VERSION, dev->version));
+    dev->local_bytes = (size_t)local;
+    if (!available)
+        *why = "is not available";
+    else if (!compiler)
+        *why = "has no compiler";
+    else if (!little)
+        *why = "is not little-endian";
+    else if (strncmp(dev->version, "OpenCL 1.0", 10) == 0 ||
+             strncmp(dev->version, "OpenCL 1.1", 10) == 0)
+        *why = "is older than OpenCL 1.2";
+    else if (dev->max_group < LEAST_GROUP || dev->local_bytes < LEAST_LOCAL)
+        *why = "has too small work-groups";
+    return 0;
+}
+
+static int find_facts(struct cl_device *dev, const struct erne_backend_opts *opts)
+{
+    const struct cl_fault *fault = dev->fn.fault;
+    cl_bool unified = CL_FALSE;
+    cl_uint align_bits = 0, vector = 1, n_units = 1;
+    cl_ulong max_alloc = 0;
+
+    ERNE_TRY(get_text(dev, CL_DEVICE_NAME, dev->name));
+    ERNE_TRY(get_text(dev, CL_DRIVER_VERSION, dev->driver));
+    GET(dev, CL_DEVICE_HOST_UNIFIED_MEMORY, unified);
+    GET(dev, CL_DEVICE_MEM_BASE_ADDR_ALIGN, align_bits);
+    GET(dev, CL_DEVICE_MAX_MEM_ALLOC_SIZE, max_alloc);
+    GET(dev, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT, vector);
+    GET(dev, CL_DEVICE_MAX_COMPUTE_UNITS, n_units);
+    dev->n_units = (int)n_units;
+    dev->on_host = unified && !(fault && fault->no_host_memory);
+    dev->host_align = align_bits >= 8 ? align_bits / 8 : 1;
+    dev->max_alloc = max_alloc < SIZE_MAX ? (size_t)max_alloc : SIZE_MAX;
+    if (fault && fault->max_alloc > 0 && fault->max_alloc < dev->max_alloc)
+        dev->max_alloc = fault->max_alloc;
+    dev->vector = vector >= 16 ? 16 : vector >= 8 ? 8 : 1;
+    if (opts->isa && strcmp(opts->isa, "scalar") == 0)
+        dev->vector = 1;
+    dev->time_limit_ns =
+        (uint64_t)(opts->time_limit_ms > 0 ? opts->time_limit_ms : (int)TIME_LIMIT_MS);
+    dev->time_limit_ns *= 1000000u;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- devices */
+
+/* All devices of all platforms: first those made for computing, then processors. */
+struct device_list {
+    cl_platform_id platform[MAX_DEVICES];
+    cl_device_id id[MAX_DEVICES];
+    size_t n;
+};
+
+static int add_devices(struct cl_device *dev, struct device_list *list,
+                       cl_platform_id platform, cl_device_type type)
+{
+    const size_t room = MAX_DEVICES - list->n;
+    cl_uint n = 0;
+    cl_int result;
+
+    if (room == 0)
+        return 0;
+    CL_DO(result, &dev->fn, GetDeviceIDs, platform, type, (cl_uint)room,
+          list->id + list->n, &n);
+    if (result == CL_DEVICE_NOT_FOUND)
+        return 0;
+    ERNE_TRY(cl_device_status(dev, result));
+    for (size_t end = list->n + (n < room ? n : room); list->n < end; list->n++)
+        list->platform[list->n] = platform;
+    return 0;
+}
+
+static int list_devices(struct cl_device *dev, struct device_list *list)
+{
+    enum { PLATFORM_NOT_FOUND_KHR = -1001 };
+    static const cl_device_type types[] = {
+        CL_DEVICE_TYPE_GPU | CL_DEVICE_TYPE_ACCELERATOR, CL_DEVICE_TYPE_CPU
+    };
+    cl_platform_id platforms[MAX_PLATFORMS];
+    cl_uint n = 0;
+    cl_int result;
+
+    list->n = 0;
+    CL_DO(result, &dev->fn, GetPlatformIDs, MAX_PLATFORMS, platforms, &n);
+    if (result == PLATFORM_NOT_FOUND_KHR)
+        return 0;
+    ERNE_TRY(cl_device_status(dev, result));
+    for (size_t t = 0; t < ERNE_ARRAY_LEN(types); t++)
+        for (cl_uint i = 0; i < n && i < MAX_PLATFORMS; i++)
+            ERNE_TRY(add_devices(dev, list, platforms[i], types[t]));
+    return 0;
+}
+
+static void set_device(struct cl_device *dev, const struct device_list *list, size_t i)
+{
+    dev->platform = list->platform[i];
+    dev->id = list->id[i];
+}
+
+/* Device number `wanted` of those that can be used. */
+static int choose(struct cl_device *dev, int wanted, struct erne_error *err)
+{
+    struct device_list list;
+    const char *why = NULL, *last_why = NULL;
+    int n = 0, st = list_devices(dev, &list);
+
+    if (st < 0)
+        return erne_fail(err, st, "cannot list OpenCL devices: %s", erne_status_text(st));
+    for (size_t i = 0; i < list.n; i++) {
+        set_device(dev, &list, i);
+        st = find_fault(dev, &why);
+        if (st < 0)
+            return erne_fail(err, st, "cannot ask an OpenCL device: %s",
+                             erne_status_text(st));
+        if (why)
+            last_why = why;
+        else if (n++ == wanted)
+            return 0;
+    }
+    if (n == 0 && last_why)
+        return erne_fail(err, ERNE_EUNSUPPORTED, "the OpenCL device %s", last_why);
+    if (n == 0)
+        return erne_fail(err, ERNE_EUNSUPPORTED, "no OpenCL device");
+    return erne_fail(err, ERNE_EUNSUPPORTED, "no OpenCL device %d: there %s %d", wanted,
+                     n == 1 ? "is" : "are", n);
+}
+
+static int make_queue(struct cl_device *dev)
+{
+    const cl_context_properties props[] = { CL_CONTEXT_PLATFORM,
+                                            (cl_context_properties)dev->platform, 0 };
+
+    CL_TRY_MAKE(dev->context, dev, CreateContext, props, 1, &dev->id, NULL, NULL);
+    CL_TRY_MAKE(dev->queue, dev, CreateCommandQueue, dev->context, dev->id, 0);
+    return 0;
+}
+
+int cl_device_open(struct cl_device *dev, const struct erne_backend_opts *opts,
+                   struct erne_error *err)
+{
+    int st;
+
+    *dev = (struct cl_device){ .fn.fault = opts->hook };
+    st = open_loader(dev, err);
+    if (st == 0)
+        st = choose(dev, opts->device, err);
+    if (st == 0) {
+        st = find_facts(dev, opts);
+        if (st == 0)
+            st = make_queue(dev);
+        if (st < 0)
+            erne_fail(err, st, "cannot open OpenCL device %d (%s): %s", opts->device,
+                      dev->name, erne_status_text(st));
+    }
+    if (st < 0)
+        cl_device_close(dev);
+    return st;
+}
+
+void cl_device_close(struct cl_device *dev)
+{
+    if (dev->queue)
+        dev->fn.ReleaseCommandQueue(dev->queue);
+    if (dev->context)
+        dev->fn.ReleaseContext(dev->context);
+    pf_lib_close(&dev->loader);
+}
+
+/* ------------------------------------------------------------------- list */
+
+/* An extension; "" where the driver lacks it. */
+static void get_uuid(struct cl_device *dev, char text[2 * CL_UUID_SIZE_KHR + 1])
+{
+    cl_uchar uuid[CL_UUID_SIZE_KHR];
+    cl_int result;
+
+    text[0] = '\0';
+    CL_DO(result, &dev->fn, GetDeviceInfo, dev->id, CL_DEVICE_UUID_KHR, sizeof(uuid),
+          uuid, NULL);
+    for (int i = 0; result == CL_SUCCESS && i < CL_UUID_SIZE_KHR; i++)
+        snprintf(text + 2 * i, 3, "%02x", (unsigned)uuid[i]);
+}
+
+static int show(struct cl_device *dev, int index,
+                int (*visit)(void *user, const struct erne_device_info *info), void *user)
+{
+    const struct erne_backend_opts opts = { .isa = "auto" };
+    char uuid[2 * CL_UUID_SIZE_KHR + 1];
+    cl_ulong memory = 0;
+
+    ERNE_TRY(find_facts(dev, &opts));
+    GET(dev, CL_DEVICE_GLOBAL_MEM_SIZE, memory);
+    get_uuid(dev, uuid);
+    const struct erne_device_info info = { .backend = "opencl",
+                                           .index = index,
+                                           .name = dev->name,
+                                           .driver = dev->driver,
+                                           .uuid = uuid[0] ? uuid : NULL,
+                                           .detail = dev->version,
+                                           .memory_bytes = memory,
+                                           .shares_memory = dev->on_host };
+    return visit(user, &info);
+}
+
+static int show_all(struct cl_device *dev,
+                    int (*visit)(void *user, const struct erne_device_info *info),
+                    void *user)
+{
+    struct device_list list;
+    const char *why;
+    int st = 0, index = 0;
+
+    ERNE_TRY(list_devices(dev, &list));
+    for (size_t i = 0; st == 0 && i < list.n; i++) {
+        set_device(dev, &list, i);
+        ERNE_TRY(find_fault(dev, &why));
+        if (!why)
+            st = show(dev, index++, visit, user);
+    }
+    return st;
+}
+
+int cl_device_visit(int (*visit)(void *user, const struct erne_device_info *info),
+                    void *user)
+{
+    struct cl_device dev = { 0 };
+    int st = open_loader(&dev, NULL);
+
+    /* No loader is no device. */
+    st = st == ERNE_EUNSUPPORTED ? 0 : st < 0 ? st : show_all(&dev, visit, user);
+    cl_device_close(&dev);
+    return st;
+}
