@@ -325,7 +325,7 @@ int erne_plan_init(struct erne_plan *plan, struct erne_graph *graph,
             return st;
         debug_line(&p, "plan: without %s, which has no memory for a step",
                    p.backends[left_out]->fns->name);
-        for (int i = left_out; p.backends[i]; i++)
+        for (int i = left_out; i < ERNE_MAX_BACKENDS; i++)
             p.backends[i] = p.backends[i + 1];
     }
     debug_line(&p, "plan: %zu nodes, %zu bytes a step", graph->n_nodes, plan->step.cap);
