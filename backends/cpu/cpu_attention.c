@@ -1,118 +1,259 @@
 /* cpu_attention.c -- causal attention over the paged cache.
  *
- * A unit of work is one KV head and up to TOKENS tokens: each page of keys and values is
- * widened to f32 once and serves all their query heads. Units do not depend on the number
- * of threads, and a thread takes every n-th, because later tokens see more pages.
+ * A unit of work is one KV head, some tokens, and a run of pages: all query heads of
+ * these tokens go through a page together. A batch of tokens has units enough, each with
+ * all pages; for few tokens the pages are divided, too, into runs of SPLIT_PAGES, and
+ * what each run found is merged afterwards. Units do not depend on the number of threads.
  */
 #include "backends/cpu/cpu.h"
 
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
-enum { TOKENS = 8 };
+/* Of a unit of a batch: rows of queries aimed at. Up to FEW_TOKENS, pages are divided. */
+enum { UNIT_ROWS = 64, FEW_TOKENS = 4, SPLIT_PAGES = 8 };
 
-struct unit {
-    int64_t kv_head;
-    int64_t t, n_tok;          /* the tokens */
-    float *k, *v;              /* [ERNE_KV_PAGE, d] each: a page in f32 */
-    float *q;                  /* [n_tok, heads, d]: queries times the scale */
-    struct cpu_softmax *heads; /* [n_tok, heads] */
-};
-
-/* How a node looks to a unit. */
+/* How a node and a step look to all units. */
 struct shape {
-    int64_t d, group; /* head_dim, query heads a KV head */
+    int64_t n_kv_heads, group; /* query heads a KV head */
+    int64_t d, d_pad;          /* head_dim, and rounded up to what kernels take */
+    int64_t n_tok;
+    int64_t unit_tok, n_chunks; /* tokens a unit, units that makes */
+    int64_t n_splits;           /* runs of pages */
+    enum erne_type type;
     const int32_t *table, *position;
 };
 
-static struct shape shape_of(const struct erne_node *node)
+/* What a thread works in. */
+struct lane {
+    float *k, *v;             /* [ERNE_KV_PAGE, d_pad]: pages that no kernel takes */
+    float *q;                 /* [rows, d_pad]: queries times the scale */
+    struct cpu_softmax *rows; /* [rows] */
+    float *out;               /* [rows, d_pad] */
+};
+
+struct unit {
+    int64_t kv_head;
+    int64_t t, n_tok;   /* the tokens */
+    int64_t first, end; /* the pages */
+};
+
+static int64_t last_page(const struct shape *s, int64_t t, int64_t n_tok)
 {
-    return (struct shape){
-        .d = node->params.attention.head_dim,
-        .group = node->params.attention.n_heads / node->params.attention.n_kv_heads,
-        .table = node->src[ERNE_SRC_TABLE]->data,
-        .position = node->src[ERNE_SRC_QPOS]->data,
-    };
+    int32_t last = 0;
+
+    for (int64_t i = t; i < t + n_tok; i++)
+        last = s->position[i] > last ? s->position[i] : last;
+    return last / ERNE_KV_PAGE;
 }
 
-/* The first n positions of a page's KV head in f32: where they are, or widened to dst. */
-static const float *load_page(const struct cpu_backend *cpu,
-                              const struct erne_tensor *cache, float *dst, int64_t page,
-                              int64_t kv_head, int64_t n)
+static struct shape shape_of(const struct erne_node *node, int64_t n_tok)
 {
-    const int64_t d = cache->dim[3];
-    const int64_t at = (page * cache->dim[1] + kv_head) * ERNE_KV_PAGE * d;
-    if (cache->type == ERNE_TYPE_F32)
-        return (const float *)cache->data + at;
-    cpu->kernels.f32_from_f16(dst, (const uint16_t *)cache->data + at, n * d);
-    return dst;
+    const int64_t n_heads = node->params.attention.n_heads;
+    struct shape s = { .n_kv_heads = node->params.attention.n_kv_heads,
+                       .d = node->params.attention.head_dim,
+                       .n_tok = n_tok,
+                       .type = node->src[ERNE_SRC_K]->type,
+                       .table = node->src[ERNE_SRC_TABLE]->data,
+                       .position = node->src[ERNE_SRC_QPOS]->data };
+
+    s.group = n_heads / s.n_kv_heads;
+    s.d_pad = (s.d + CPU_HEAD_STEP - 1) / CPU_HEAD_STEP * CPU_HEAD_STEP;
+    s.unit_tok = n_tok <= FEW_TOKENS ? 1 : cpu_max(1, UNIT_ROWS / s.group);
+    s.n_chunks = (n_tok + s.unit_tok - 1) / s.unit_tok;
+    s.n_splits = 1;
+    return s;
 }
 
-static void begin_heads(const struct erne_node *node, const struct shape *s,
-                        const struct unit *u)
+/* ----------------------------------------------------------------- a unit */
+
+/* Numbers `from` .. `from` + n of a cache in f32, rows padded with zeros to d_pad. */
+static void widen(const struct cpu_backend *cpu, float *dst, const struct shape *s,
+                  const void *cache, int64_t from, int64_t n)
 {
-    const int64_t first = u->kv_head * s->group * s->d, width = s->group * s->d;
-    for (int64_t i = 0; i < u->n_tok; i++) {
-        const float *q = cpu_row(node->src[ERNE_SRC_X], u->t + i) + first;
-        float *out = cpu_row(node->dst, u->t + i) + first;
-        memset(out, 0, (size_t)width * sizeof *out);
-        for (int64_t j = 0; j < width; j++)
-            u->q[i * width + j] = q[j] * node->params.attention.scale;
-        for (int64_t h = 0; h < s->group; h++)
-            u->heads[i * s->group + h] =
-                (struct cpu_softmax){ .max = -FLT_MAX, .out = out + h * s->d };
+    for (int64_t i = 0; i < n; i++, dst += s->d_pad) {
+        if (s->type == ERNE_TYPE_F16)
+            cpu->kernels.f32_from_f16(dst, (const uint16_t *)cache + from + i * s->d,
+                                      s->d);
+        else
+            memcpy(dst, (const float *)cache + from + i * s->d,
+                   (size_t)s->d * sizeof *dst);
+        memset(dst + s->d, 0, (size_t)(s->d_pad - s->d) * sizeof *dst);
     }
 }
 
-static void end_heads(const struct shape *s, const struct unit *u)
+/* Where a KV head's rows of a page begin, in numbers. */
+static int64_t start_of(const struct shape *s, const struct unit *u, int64_t page)
+{
+    return (s->table[page] * s->n_kv_heads + u->kv_head) * ERNE_KV_PAGE * s->d;
+}
+
+/* Takes n positions of a page into the softmaxes of a unit's rows. */
+static void attend_page(const struct cpu_backend *cpu, const struct erne_node *node,
+                        const struct shape *s, const struct lane *lane,
+                        const struct unit *u, int64_t page, int64_t n)
+{
+    const uint8_t *k = node->src[ERNE_SRC_K]->data, *v = node->src[ERNE_SRC_V]->data;
+    const int64_t number_bytes = s->type == ERNE_TYPE_F16 ? 2 : 4;
+    const int64_t at = start_of(s, u, page);
+    const int64_t next = page + 1 < u->end ? start_of(s, u, page + 1) : at;
+    struct cpu_kv_page kv = { .k = k + at * number_bytes,
+                              .v = v + at * number_bytes,
+                              .next = k + next * number_bytes,
+                              .row_bytes = s->d * number_bytes,
+                              .d = s->d_pad };
+    enum erne_type type = s->type;
+
+    if (s->d != s->d_pad) {
+        widen(cpu, lane->k, s, k, at, n);
+        widen(cpu, lane->v, s, v, at, n);
+        kv.k = kv.next = (const uint8_t *)lane->k;
+        kv.v = (const uint8_t *)lane->v;
+        kv.row_bytes = s->d_pad * (int64_t)sizeof(float);
+        type = ERNE_TYPE_F32;
+    }
+    cpu->kernels.attend[type](lane->rows, lane->q, u->n_tok * s->group, &kv);
+}
+
+static void begin_rows(const struct erne_node *node, const struct shape *s,
+                       const struct lane *lane, const struct unit *u)
 {
     for (int64_t i = 0; i < u->n_tok * s->group; i++) {
-        const float inv = 1.0f / u->heads[i].total;
-        for (int64_t j = 0; j < s->d; j++)
-            u->heads[i].out[j] *= inv;
-    }
-}
+        const float *q = cpu_row(node->src[ERNE_SRC_X], u->t + i / s->group) +
+                         (u->kv_head * s->group + i % s->group) * s->d;
+        float *dst = lane->q + i * s->d_pad, *out = lane->out + i * s->d_pad;
 
-/* How many positions of page index p the unit's token i sees. */
-static int visible(const struct shape *s, const struct unit *u, int64_t i, int64_t p)
-{
-    const int64_t n = s->position[u->t + i] + 1 - p * ERNE_KV_PAGE;
-    return (int)cpu_max(0, cpu_min(n, ERNE_KV_PAGE));
+        memset(out, 0, (size_t)s->d_pad * sizeof *out);
+        memset(dst, 0, (size_t)s->d_pad * sizeof *dst);
+        for (int64_t c = 0; c < s->d; c++)
+            dst[c] = q[c] * node->params.attention.scale;
+        lane->rows[i] = (struct cpu_softmax){ .max = -FLT_MAX, .out = out };
+    }
 }
 
 static void run_unit(const struct cpu_backend *cpu, const struct erne_node *node,
-                     const struct unit *u)
+                     const struct shape *s, const struct lane *lane, const struct unit *u)
 {
-    const struct shape s = shape_of(node);
-    int64_t last = 0;
-    for (int64_t i = 0; i < u->n_tok; i++)
-        last = cpu_max(last, s.position[u->t + i]);
-    begin_heads(node, &s, u);
-    for (int64_t p = 0; p <= last / ERNE_KV_PAGE; p++) {
-        const int64_t page = s.table[p],
-                      n = cpu_min(last + 1 - p * ERNE_KV_PAGE, ERNE_KV_PAGE);
-        struct cpu_kv_page kv = {
-            .k = load_page(cpu, node->src[ERNE_SRC_K], u->k, page, u->kv_head, n),
-            .v = load_page(cpu, node->src[ERNE_SRC_V], u->v, page, u->kv_head, n),
-            .d = (int)s.d,
-        };
-        for (int64_t i = 0; i < u->n_tok * s.group; i++) {
-            kv.n = visible(&s, u, i / s.group, p);
-            if (kv.n > 0)
-                cpu->kernels.attend(&u->heads[i], u->q + i * s.d, &kv);
+    begin_rows(node, s, lane, u);
+    for (int64_t page = u->first; page < u->end; page++) {
+        int64_t most = 0;
+
+        for (int64_t i = 0; i < u->n_tok * s->group; i++) {
+            const int64_t seen =
+                s->position[u->t + i / s->group] + 1 - page * ERNE_KV_PAGE;
+
+            lane->rows[i].n = (int)cpu_max(0, cpu_min(seen, ERNE_KV_PAGE));
+            most = cpu_max(most, lane->rows[i].n);
         }
+        attend_page(cpu, node, s, lane, u, page, most);
     }
-    end_heads(&s, u);
 }
 
-/* Scratch of one thread: k, v, q, heads. */
-static size_t thread_bytes(const struct erne_node *node)
+/* ------------------------------------------------------------- whole rows */
+
+/* A query head's result from what n_parts runs of pages found; parts[i * step] is its
+ * row in run i. dst: [d] */
+static void merge(float *dst, const struct shape *s, const struct cpu_softmax *parts,
+                  int64_t n_parts, int64_t step)
 {
-    const struct shape s = shape_of(node);
-    const size_t heads = TOKENS * (size_t)s.group;
-    const size_t n_floats = (2 * ERNE_KV_PAGE + heads) * (size_t)s.d;
-    const size_t n = heads * sizeof(struct cpu_softmax) + n_floats * sizeof(float);
-    return (n + 63) / 64 * 64;
+    float max = -FLT_MAX, total = 0.0f;
+
+    for (int64_t i = 0; i < n_parts; i++)
+        max = fmaxf(max, parts[i * step].max);
+    for (int64_t i = 0; i < n_parts; i++)
+        total += parts[i * step].total * expf(parts[i * step].max - max);
+    for (int64_t i = 0; i < n_parts; i++) {
+        const struct cpu_softmax *part = &parts[i * step];
+        const float weight = expf(part->max - max) / total;
+
+        for (int64_t c = 0; c < s->d; c++)
+            dst[c] = (i == 0 ? 0.0f : dst[c]) + weight * part->out[c];
+    }
+}
+
+static float *dst_of(const struct erne_node *node, const struct shape *s, int64_t t,
+                     int64_t head)
+{
+    return cpu_row(node->dst, t) + head * s->d;
+}
+
+/* Every unit is done with its rows. */
+static void run_batch(const struct cpu_backend *cpu, const struct erne_node *node,
+                      const struct shape *s, const struct lane *lane)
+{
+    /* Every n-th, because later tokens see more pages. */
+    for (int64_t i = cpu_thread(); i < s->n_chunks * s->n_kv_heads; i += cpu_team()) {
+        struct unit u = { .kv_head = i % s->n_kv_heads,
+                          .t = i / s->n_kv_heads * s->unit_tok };
+
+        u.n_tok = cpu_min(s->unit_tok, s->n_tok - u.t);
+        u.end = last_page(s, u.t, u.n_tok) + 1;
+        run_unit(cpu, node, s, lane, &u);
+        for (int64_t r = 0; r < u.n_tok * s->group; r++)
+            merge(
+                dst_of(node, s, u.t + r / s->group, u.kv_head * s->group + r % s->group),
+                s, &lane->rows[r], 1, 0);
+    }
+}
+
+/* Units of one token and a run of pages: rows [n_tok, n_kv_heads, n_splits, group] and
+ * out [the same, d_pad] are the team's. */
+static void run_few(struct cpu_backend *cpu, const struct erne_node *node,
+                    const struct shape *s, struct lane lane, struct cpu_softmax *rows,
+                    float *out)
+{
+    const int64_t n_units = s->n_tok * s->n_kv_heads * s->n_splits;
+    const struct cpu_range heads = cpu_share(s->n_tok * s->n_kv_heads * s->group);
+
+    for (int64_t i = cpu_thread(); i < n_units; i += cpu_team()) {
+        const int64_t t = i / s->n_splits / s->n_kv_heads;
+        const int64_t first = i % s->n_splits * SPLIT_PAGES;
+        const struct unit u = { .kv_head = i / s->n_splits % s->n_kv_heads,
+                                .t = t,
+                                .n_tok = 1,
+                                .first = first,
+                                .end = cpu_min(first + SPLIT_PAGES,
+                                               last_page(s, t, 1) + 1) };
+
+        lane.rows = rows + i * s->group;
+        lane.out = out + i * s->group * s->d_pad;
+        run_unit(cpu, node, s, &lane, &u);
+    }
+    cpu_barrier(cpu);
+    for (int64_t i = heads.first; i < heads.end; i++) {
+        const int64_t kv = i / s->group; /* of all tokens */
+
+        merge(dst_of(node, s, kv / s->n_kv_heads,
+                     kv % s->n_kv_heads * s->group + i % s->group),
+              s, rows + kv * s->n_splits * s->group + i % s->group, s->n_splits,
+              s->group);
+    }
+}
+
+/* ----------------------------------------------------------- entry points */
+
+/* Takes the memory of n rows of a unit, or counts it. */
+static void push_rows(struct erne_arena *arena, const struct shape *s, int64_t n,
+                      struct cpu_softmax **rows, float **out)
+{
+    *rows = erne_arena_push(arena, (size_t)n * sizeof **rows, 64);
+    *out = erne_arena_push(arena, (size_t)(n * s->d_pad) * sizeof(float), 64);
+}
+
+static struct lane push_lane(struct erne_arena *arena, const struct shape *s)
+{
+    const int64_t n_rows = s->unit_tok * s->group;
+    const size_t page = ERNE_KV_PAGE * (size_t)s->d_pad * sizeof(float);
+    struct lane lane = { .k = NULL };
+
+    if (s->d != s->d_pad) {
+        lane.k = erne_arena_push(arena, page, 64);
+        lane.v = erne_arena_push(arena, page, 64);
+    }
+    lane.q = erne_arena_push(arena, (size_t)(n_rows * s->d_pad) * sizeof(float), 64);
+    push_rows(arena, s, n_rows, &lane.rows, &lane.out);
+    return lane;
 }
 
 /* q, dst: [T, H * d], caches: [P, H_kv, ERNE_KV_PAGE, d] */
@@ -120,27 +261,49 @@ static int attention_run(struct erne_backend *be, const struct erne_node *node,
                          const struct erne_step *step)
 {
     struct cpu_backend *cpu = cpu_of(be);
-    const int64_t d = node->params.attention.head_dim;
-    const int64_t n_heads = node->params.attention.n_kv_heads;
-    const int64_t n_tok = erne_tensor_rows(node->dst, step);
-    const int64_t n_units = (n_tok + TOKENS - 1) / TOKENS * n_heads;
-    struct unit u;
-    u.heads = (void *)(cpu->scratch + (size_t)cpu_thread() * thread_bytes(node));
-    u.k = (float *)(u.heads + TOKENS * (node->params.attention.n_heads / n_heads));
-    u.v = u.k + ERNE_KV_PAGE * d;
-    u.q = u.v + ERNE_KV_PAGE * d;
-    for (int64_t i = cpu_thread(); i < n_units; i += cpu_team()) {
-        u.kv_head = i % n_heads;
-        u.t = i / n_heads * TOKENS;
-        u.n_tok = cpu_min(TOKENS, n_tok - u.t);
-        run_unit(cpu, node, &u);
+    struct erne_arena arena = { cpu->scratch, 0, cpu->scratch_bytes };
+    struct shape s = shape_of(node, erne_tensor_rows(node->dst, step));
+    struct cpu_softmax *rows;
+    struct lane lane;
+    float *out;
+
+    for (int i = 0; i <= cpu_thread(); i++)
+        lane = push_lane(&arena, &s);
+    if (s.n_tok > FEW_TOKENS) {
+        run_batch(cpu, node, &s, &lane);
+        return ERNE_OK;
     }
+    for (int i = cpu_thread() + 1; i < cpu_team(); i++)
+        push_lane(&arena, &s);
+    s.n_splits = last_page(&s, 0, s.n_tok) / SPLIT_PAGES + 1;
+    push_rows(&arena, &s, s.n_tok * s.n_kv_heads * s.n_splits * s.group, &rows, &out);
+    run_few(cpu, node, &s, lane, rows, out);
     return ERNE_OK;
 }
 
+static size_t bytes_for(const struct erne_node *node, int n_threads, int64_t n_tok)
+{
+    const struct shape s = shape_of(node, n_tok);
+    const int64_t n_splits = node->src[ERNE_SRC_K]->dim[0] / SPLIT_PAGES + 1;
+    struct erne_arena arena = { NULL, 0, 0 };
+    struct cpu_softmax *rows;
+    float *out;
+
+    for (int i = 0; i < n_threads; i++)
+        push_lane(&arena, &s);
+    if (n_tok <= FEW_TOKENS)
+        push_rows(&arena, &s, n_tok * s.n_kv_heads * n_splits * s.group, &rows, &out);
+    return arena.used;
+}
+
+/* A plan's steps may have any number of tokens up to its own. */
 static size_t attention_scratch(struct erne_backend *be, const struct erne_node *node)
 {
-    return (size_t)cpu_of(be)->n_threads * thread_bytes(node);
+    const int64_t n_tok = node->dst->dim[0];
+    const size_t few = bytes_for(node, cpu_of(be)->n_threads, cpu_min(n_tok, FEW_TOKENS));
+    const size_t all = bytes_for(node, cpu_of(be)->n_threads, n_tok);
+
+    return few > all ? few : all;
 }
 
 const struct erne_op_impl cpu_attention = { .name = "paged",

@@ -33,17 +33,22 @@ struct cpu_tile {
     float zero;                      /* the zero point of the codes */
 };
 
-/* Keys and values of one KV head for a page of positions, in f32. */
+/* Keys and values of one KV head for a page of positions: rows of d numbers, where d is
+ * a multiple of CPU_HEAD_STEP. */
 struct cpu_kv_page {
-    const float *k, *v; /* [n, d] */
-    int n, d;
+    const uint8_t *k, *v; /* [ERNE_KV_PAGE, d] */
+    const uint8_t *next;  /* the keys that are wanted next, to be fetched meanwhile */
+    int64_t row_bytes;
+    int64_t d;
 };
+enum { CPU_HEAD_STEP = 16, CPU_KV_TYPES = ERNE_TYPE_F16 + 1 };
 
 /* Running softmax of one query head: out = sum of e^(s - max) v, total = sum of the e. */
 struct cpu_softmax {
     float max, total;
-    float *out;  /* [d], divided by total at the end; attend only */
-    float scale; /* of scores; softmax_tile only */
+    float *out; /* [d], divided by total at the end */
+    int n;      /* positions of the page at hand that the head sees */
+    float keep; /* what sums so far are multiplied by, for the page at hand */
 };
 
 /* What happens to one token's 64 sums before they are written. */
@@ -78,12 +83,10 @@ struct cpu_kernels {
     void (*tile_int[ERNE_CODEC_COUNT])(float *acc, const struct cpu_tile *w,
                                        const struct cpu_activations *x, int64_t t,
                                        int64_t n);
-    /* Takes a page into a head's softmax. q [d] is scaled already. */
-    void (*attend)(struct cpu_softmax *s, const float *q, const struct cpu_kv_page *kv);
-    /* Takes scores [64], of which first .. end count, into a row's softmax and replaces
-     * them by their exponentials, the others by 0. Answers what sums so far are to be
-     * multiplied by. */
-    float (*softmax_tile)(struct cpu_softmax *s, float *scores, int first, int end);
+    /* Takes a page into the softmaxes of n_heads heads. q [n_heads, d] is scaled already.
+     * By type of cache. */
+    void (*attend[CPU_KV_TYPES])(struct cpu_softmax *s, const float *q, int64_t n_heads,
+                                 const struct cpu_kv_page *kv);
     float w8_zero; /* what tile_int expects in cpu_tile.zero of w8 */
 };
 

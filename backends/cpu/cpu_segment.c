@@ -1,171 +1,119 @@
-/* cpu_segment.c -- attention of the rows of a segment to each other, as two products on
- * tiles with a running softmax between them (Dao et al. 2022, arXiv 2205.14135).
+/* cpu_segment.c -- attention of the rows of a segment to each other, with the kernels of
+ * causal attention: pages are runs of ERNE_KV_PAGE rows from where a segment begins.
  *
- * Keys (transposed) and values of a few heads are first laid out as f32 tiles, 64 rows
- * each wherever segments begin; then a unit of work is one head and up to CPU_CHUNK rows
- * of queries. Neither tiles nor units depend on the number of threads.
+ * Keys and values of a few heads are first laid out one after the other, then a unit of
+ * work is one head and up to UNIT_ROWS rows of queries. Neither depends on the number of
+ * threads.
  */
 #include "backends/cpu/cpu.h"
 
 #include <float.h>
 #include <string.h>
 
-enum { TILE = ERNE_TILE_ROWS, PACKED_BYTES = 16 << 20 };
+enum { UNIT_ROWS = 64, PACKED_BYTES = 16 << 20 };
 
-/* How a node looks to all units. Tile j holds rows 64 j and on. */
+/* How a node looks to all units. */
 struct shape {
-    int64_t n_rows, n_heads, d;
-    int64_t n_tiles, n_parts;   /* tiles of rows; parts of 64 columns of a head */
-    int64_t k_floats, v_floats; /* of a tile: [d, 64] and [n_parts, 64, 64] */
-    int64_t n_at_once;          /* heads that are laid out together */
+    int64_t n_rows, n_heads;
+    int64_t d, d_pad;  /* head_dim, and rounded up to what kernels take */
+    int64_t n_at_once; /* heads that are laid out together */
 };
 
-/* What a thread works in: scores [CPU_CHUNK, 64], sums [n_parts, CPU_CHUNK, 64], and the
- * state of each row's softmax. */
+/* What a thread works in. */
 struct lane {
-    float *scores, *sums;
-    struct cpu_softmax rows[CPU_CHUNK];
+    float *q, *out;           /* [UNIT_ROWS, d_pad] */
+    struct cpu_softmax *rows; /* [UNIT_ROWS] */
 };
 
 /* A run of queries of one head that see the same rows. */
 struct run {
     int64_t head, row, n; /* queries */
     int64_t first, end;   /* what they see */
-    const float *packed;  /* tiles of the head */
+    const float *k, *v;   /* [n_rows, d_pad] of the head */
 };
 
 static struct shape shape_of(const struct erne_node *node, int64_t n_rows)
 {
-    const int64_t n_heads = node->params.segment_attention.n_heads;
-    const int64_t d = node->params.segment_attention.head_dim;
-    struct shape s = { .n_rows = n_rows, .n_heads = n_heads, .d = d };
+    struct shape s = { .n_rows = n_rows,
+                       .n_heads = node->params.segment_attention.n_heads,
+                       .d = node->params.segment_attention.head_dim };
 
-    s.n_tiles = (n_rows + TILE - 1) / TILE;
-    s.n_parts = (d + TILE - 1) / TILE;
-    s.k_floats = d * TILE;
-    s.v_floats = s.n_parts * TILE * TILE;
-    s.n_at_once =
-        PACKED_BYTES / (int64_t)sizeof(float) / (s.n_tiles * (s.k_floats + s.v_floats));
-    s.n_at_once = cpu_max(1, cpu_min(s.n_at_once, n_heads));
+    s.d_pad = (s.d + CPU_HEAD_STEP - 1) / CPU_HEAD_STEP * CPU_HEAD_STEP;
+    s.n_at_once = PACKED_BYTES / (int64_t)sizeof(float) / (2 * s.n_rows * s.d_pad);
+    s.n_at_once = cpu_max(1, cpu_min(s.n_at_once, s.n_heads));
     return s;
-}
-
-static int64_t head_floats(const struct shape *s)
-{
-    return s->n_tiles * (s->k_floats + s->v_floats);
 }
 
 /* --------------------------------------------------------------- layout */
 
-/* Rows 64 tile .. of a head's keys, transposed: [d, 64]; zeros past the last. */
-static void pack_keys(float *dst, const struct erne_tensor *k, const struct shape *s,
-                      int64_t head, int64_t tile)
+/* A head's part of a row, padded with zeros and times a factor. */
+static void copy_row(float *dst, const struct erne_tensor *x, const struct shape *s,
+                     int64_t row, int64_t head, float factor)
 {
-    const int64_t n = cpu_min(TILE, s->n_rows - tile * TILE);
+    const float *src = cpu_row(x, row) + head * s->d;
 
-    if (n < TILE)
-        memset(dst, 0, (size_t)s->k_floats * sizeof *dst);
-    for (int64_t j = 0; j < n; j++) {
-        const float *row = cpu_row(k, tile * TILE + j) + head * s->d;
-        for (int64_t c = 0; c < s->d; c++)
-            dst[c * TILE + j] = row[c];
-    }
+    for (int64_t c = 0; c < s->d; c++)
+        dst[c] = src[c] * factor;
+    for (int64_t c = s->d; c < s->d_pad; c++)
+        dst[c] = 0.0f;
 }
 
-/* The same rows of its values: [n_parts, 64, 64], padded with zeros. */
-static void pack_values(float *dst, const struct erne_tensor *v, const struct shape *s,
-                        int64_t head, int64_t tile)
-{
-    const int64_t n = cpu_min(TILE, s->n_rows - tile * TILE);
-
-    memset(dst, 0, (size_t)s->v_floats * sizeof *dst);
-    for (int64_t j = 0; j < n; j++) {
-        const float *row = cpu_row(v, tile * TILE + j) + head * s->d;
-        for (int64_t p = 0; p < s->n_parts; p++)
-            memcpy(dst + (p * TILE + j) * TILE, row + p * TILE,
-                   (size_t)cpu_min(TILE, s->d - p * TILE) * sizeof *dst);
-    }
-}
-
-/* This thread's share of the tiles of n_heads heads from `first` on. */
+/* This thread's share of the keys and values of n_heads heads from `first` on:
+ * [n_heads, K and V, n_rows, d_pad]. */
 static void pack(float *packed, const struct erne_node *node, const struct shape *s,
                  int64_t first, int64_t n_heads)
 {
-    const struct cpu_range share = cpu_share(n_heads * s->n_tiles);
+    const struct cpu_range share = cpu_share(n_heads * s->n_rows);
 
     for (int64_t i = share.first; i < share.end; i++) {
-        const int64_t head = i / s->n_tiles, tile = i % s->n_tiles;
-        float *keys = packed + head * head_floats(s) + tile * s->k_floats;
-        float *values = packed + head * head_floats(s) + s->n_tiles * s->k_floats +
-                        tile * s->v_floats;
+        const int64_t head = i / s->n_rows, row = i % s->n_rows;
+        float *k = packed + (2 * head * s->n_rows + row) * s->d_pad;
 
-        pack_keys(keys, node->src[ERNE_SRC_K], s, first + head, tile);
-        pack_values(values, node->src[ERNE_SRC_V], s, first + head, tile);
+        copy_row(k, node->src[ERNE_SRC_K], s, row, first + head, 1.0f);
+        copy_row(k + s->n_rows * s->d_pad, node->src[ERNE_SRC_V], s, row, first + head,
+                 1.0f);
     }
 }
 
 /* -------------------------------------------------------------- attention */
 
-static void scale_sums(const struct lane *lane, const struct shape *s, int64_t i,
-                       float factor)
-{
-    for (int64_t p = 0; p < s->n_parts; p++) {
-        float *sums = lane->sums + (p * CPU_CHUNK + i) * TILE;
-        for (int64_t c = 0; c < TILE; c++)
-            sums[c] *= factor;
-    }
-}
-
-/* Takes one tile of rows into the softmax of the run's queries. */
-static void attend_tile(const struct cpu_backend *cpu, const struct erne_node *node,
-                        const struct shape *s, const struct run *r, int64_t tile,
-                        struct lane *lane)
-{
-    const struct erne_tensor *q = node->src[ERNE_SRC_X];
-    const float *keys = r->packed + tile * s->k_floats;
-    const float *values = r->packed + s->n_tiles * s->k_floats + tile * s->v_floats;
-    const struct cpu_tile k = { .codes = (const uint8_t *)keys };
-    const int first = (int)cpu_max(0, r->first - tile * TILE);
-    const int end = (int)cpu_min(TILE, r->end - tile * TILE);
-
-    memset(lane->scores, 0, (size_t)(r->n * TILE) * sizeof *lane->scores);
-    cpu->kernels.tile_float[ERNE_CODEC_F32](
-        lane->scores, &k, cpu_row(q, r->row) + r->head * s->d, q->stride, r->n, s->d);
-    for (int64_t i = 0; i < r->n; i++) {
-        const float keep = cpu->kernels.softmax_tile(&lane->rows[i],
-                                                     lane->scores + i * TILE, first, end);
-        if (keep != 1.0f)
-            scale_sums(lane, s, i, keep);
-    }
-    for (int64_t p = 0; p < s->n_parts; p++) {
-        const struct cpu_tile v = { .codes =
-                                        (const uint8_t *)(values + p * TILE * TILE) };
-        cpu->kernels.tile_float[ERNE_CODEC_F32](lane->sums + p * CPU_CHUNK * TILE, &v,
-                                                lane->scores, TILE, r->n, TILE);
-    }
-}
-
 static void run_queries(const struct cpu_backend *cpu, const struct erne_node *node,
-                        const struct shape *s, const struct run *r, struct lane *lane)
+                        const struct shape *s, const struct run *r,
+                        const struct lane *lane)
 {
-    memset(lane->sums, 0, (size_t)(s->n_parts * CPU_CHUNK * TILE) * sizeof *lane->sums);
-    for (int64_t i = 0; i < r->n; i++)
+    const int64_t row_bytes = s->d_pad * (int64_t)sizeof(float);
+
+    memset(lane->out, 0, (size_t)(r->n * row_bytes));
+    for (int64_t i = 0; i < r->n; i++) {
+        copy_row(lane->q + i * s->d_pad, node->src[ERNE_SRC_X], s, r->row + i, r->head,
+                 node->params.segment_attention.scale);
         lane->rows[i] =
-            (struct cpu_softmax){ .max = -FLT_MAX,
-                                  .scale = node->params.segment_attention.scale };
-    for (int64_t tile = r->first / TILE; tile * TILE < r->end; tile++)
-        attend_tile(cpu, node, s, r, tile, lane);
+            (struct cpu_softmax){ .max = -FLT_MAX, .out = lane->out + i * s->d_pad };
+    }
+    for (int64_t at = r->first; at < r->end; at += ERNE_KV_PAGE) {
+        const struct cpu_kv_page kv = { .k = (const uint8_t *)(r->k + at * s->d_pad),
+                                        .v = (const uint8_t *)(r->v + at * s->d_pad),
+                                        .next = (const uint8_t *)(r->k + at * s->d_pad),
+                                        .row_bytes = row_bytes,
+                                        .d = s->d_pad };
+
+        for (int64_t i = 0; i < r->n; i++)
+            lane->rows[i].n = (int)cpu_min(ERNE_KV_PAGE, r->end - at);
+        cpu->kernels.attend[ERNE_TYPE_F32](lane->rows, lane->q, r->n, &kv);
+    }
     for (int64_t i = 0; i < r->n; i++) {
         float *dst = cpu_row(node->dst, r->row + i) + r->head * s->d;
         const float inv = 1.0f / lane->rows[i].total;
+
         for (int64_t c = 0; c < s->d; c++)
-            dst[c] = lane->sums[(c / TILE * CPU_CHUNK + i) * TILE + c % TILE] * inv;
+            dst[c] = lane->rows[i].out[c] * inv;
     }
 }
 
 /* Queries row .. end of a head, cut where segments begin. */
 static void run_unit(const struct cpu_backend *cpu, const struct erne_node *node,
-                     const struct shape *s, struct run r, int64_t end, struct lane *lane)
+                     const struct shape *s, struct run r, int64_t end,
+                     const struct lane *lane)
 {
     const int32_t *bounds = node->src[ERNE_SRC_BOUNDS]->data;
 
@@ -182,9 +130,28 @@ static void run_unit(const struct cpu_backend *cpu, const struct erne_node *node
 
 /* ------------------------------------------------------------ entry points */
 
-static size_t lane_bytes(const struct shape *s)
+static struct lane push_lane(struct erne_arena *arena, const struct shape *s)
 {
-    return (size_t)((1 + s->n_parts) * CPU_CHUNK * TILE) * sizeof(float);
+    const size_t n_bytes = UNIT_ROWS * (size_t)s->d_pad * sizeof(float);
+
+    return (struct lane){
+        .q = erne_arena_push(arena, n_bytes, 64),
+        .out = erne_arena_push(arena, n_bytes, 64),
+        .rows = erne_arena_push(arena, UNIT_ROWS * sizeof(struct cpu_softmax), 64),
+    };
+}
+
+/* The scratch: packed keys and values, then a lane for every thread. With fewer rows more
+ * heads fit at once: up to what PACKED_BYTES holds. A tile's worth of slack, because the
+ * kernels look at whole fours of keys. */
+static float *push_packed(struct erne_arena *arena, const struct erne_node *node)
+{
+    const struct shape s = shape_of(node, node->dst->dim[0]);
+    const size_t slack = 4 * (size_t)s.d_pad * sizeof(float);
+    const size_t n_bytes = (size_t)(s.n_at_once * 2 * s.n_rows * s.d_pad) * sizeof(float);
+
+    return erne_arena_push(arena,
+                           slack + (n_bytes > PACKED_BYTES ? n_bytes : PACKED_BYTES), 64);
 }
 
 /* q, k, v, dst: [P, H * d], bounds: i32 [P, 2] */
@@ -193,13 +160,13 @@ static int segment_attention_run(struct erne_backend *be, const struct erne_node
 {
     struct cpu_backend *cpu = cpu_of(be);
     const struct shape s = shape_of(node, erne_tensor_rows(node->dst, step));
-    const int64_t n_chunks = (s.n_rows + CPU_CHUNK - 1) / CPU_CHUNK;
-    float *packed =
-        (float *)(void *)(cpu->scratch + (size_t)cpu->n_threads * lane_bytes(&s));
+    const int64_t n_chunks = (s.n_rows + UNIT_ROWS - 1) / UNIT_ROWS;
+    struct erne_arena arena = { cpu->scratch, 0, cpu->scratch_bytes };
+    float *packed = push_packed(&arena, node);
     struct lane lane;
 
-    lane.scores = (float *)(void *)(cpu->scratch + (size_t)cpu_thread() * lane_bytes(&s));
-    lane.sums = lane.scores + CPU_CHUNK * TILE;
+    for (int i = 0; i <= cpu_thread(); i++)
+        lane = push_lane(&arena, &s);
     for (int64_t first = 0; first < s.n_heads; first += s.n_at_once) {
         const int64_t n_heads = cpu_min(s.n_at_once, s.n_heads - first);
         const struct cpu_range units = cpu_share(n_heads * n_chunks);
@@ -207,15 +174,16 @@ static int segment_attention_run(struct erne_backend *be, const struct erne_node
         pack(packed, node, &s, first, n_heads);
         cpu_barrier(cpu);
         for (int64_t i = units.first; i < units.end; i++) {
-            const int64_t head = i / n_chunks, row = i % n_chunks * CPU_CHUNK;
-            const struct run r = { .head = first + head,
-                                   .row = row,
-                                   .packed = packed + head * head_floats(&s) };
+            const int64_t head = i / n_chunks, row = i % n_chunks * UNIT_ROWS;
+            const float *k = packed + 2 * head * s.n_rows * s.d_pad;
+            const struct run r = {
+                .head = first + head, .row = row, .k = k, .v = k + s.n_rows * s.d_pad
+            };
 
-            run_unit(cpu, node, &s, r, cpu_min(row + CPU_CHUNK, s.n_rows), &lane);
+            run_unit(cpu, node, &s, r, cpu_min(row + UNIT_ROWS, s.n_rows), &lane);
         }
         if (first + s.n_at_once < s.n_heads)
-            cpu_barrier(cpu); /* the tiles are in use until here */
+            cpu_barrier(cpu); /* the rows are in use until here */
     }
     return ERNE_OK;
 }
@@ -224,13 +192,14 @@ static size_t segment_attention_scratch(struct erne_backend *be,
                                         const struct erne_node *node)
 {
     const struct shape s = shape_of(node, node->dst->dim[0]);
-    const size_t packed = (size_t)(s.n_at_once * head_floats(&s)) * sizeof(float);
+    struct erne_arena arena = { NULL, 0, 0 };
 
-    /* With fewer rows more heads fit at once: up to what PACKED_BYTES holds. */
-    return (size_t)cpu_of(be)->n_threads * lane_bytes(&s) +
-           (packed > PACKED_BYTES ? packed : PACKED_BYTES);
+    push_packed(&arena, node);
+    for (int i = 0; i < cpu_of(be)->n_threads; i++)
+        push_lane(&arena, &s);
+    return arena.used;
 }
 
-const struct erne_op_impl cpu_segment_attention = { .name = "tiles",
+const struct erne_op_impl cpu_segment_attention = { .name = "pages",
                                                     .scratch = segment_attention_scratch,
                                                     .run = segment_attention_run };

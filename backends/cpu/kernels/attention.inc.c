@@ -1,88 +1,195 @@
-/* attention.inc.c -- one query head over one page of keys and values, with a running
- * softmax (Milakov and Gimelshein 2018, arXiv:1805.02867). */
+/* attention.inc.c -- query heads over a page of keys and values, with a running softmax
+ * (Milakov and Gimelshein 2018, arXiv:1805.02867).
+ *
+ * Several heads share each load of a key or value, which is widened to f32 in a register;
+ * a head's sums do not depend on how many are computed together.
+ */
 
-static inline float dot_f32(const float *a, const float *b, int n)
+static inline vf kv_load_f32(const uint8_t *row, int64_t i)
 {
-    vf sum = v_set1(0.0f);
-    int i = 0;
-    for (; i + VL <= n; i += VL)
-        sum = v_fma(v_load(a + i), v_load(b + i), sum);
-    if (i < n)
-        sum = v_fma(v_load_n(a + i, n - i), v_load_n(b + i, n - i), sum);
-    return v_sum(sum);
+    return v_load((const float *)(const void *)row + i);
 }
 
-/* out [d] = out * keep + p [n] times v [n, d] */
-static void add_values(float *out, float keep, const float *p,
-                       const struct cpu_kv_page *kv)
+static inline vf kv_load_f16(const uint8_t *row, int64_t i)
 {
-    const int d = kv->d;
-    int c = 0;
-    for (; c + 4 * VL <= d; c += 4 * VL) {
-        vf k = v_set1(keep);
-        vf s0 = v_mul(v_load(out + c), k), s1 = v_mul(v_load(out + c + VL), k);
-        vf s2 = v_mul(v_load(out + c + 2 * VL), k);
-        vf s3 = v_mul(v_load(out + c + 3 * VL), k);
-        for (int i = 0; i < kv->n; i++) {
-            const float *v = kv->v + (int64_t)i * d + c;
-            vf w = v_set1(p[i]);
-            s0 = v_fma(w, v_load(v), s0);
-            s1 = v_fma(w, v_load(v + VL), s1);
-            s2 = v_fma(w, v_load(v + 2 * VL), s2);
-            s3 = v_fma(w, v_load(v + 3 * VL), s3);
-        }
-        v_store(out + c, s0);
-        v_store(out + c + VL, s1);
-        v_store(out + c + 2 * VL, s2);
-        v_store(out + c + 3 * VL, s3);
-    }
-    for (; c < d; c++) {
-        float s = out[c] * keep;
-        for (int i = 0; i < kv->n; i++)
-            s += p[i] * kv->v[(int64_t)i * d + c];
-        out[c] = s;
-    }
+    return v_load_f16((const uint16_t *)(const void *)row + i);
 }
 
-static void attend(struct cpu_softmax *s, const float *q, const struct cpu_kv_page *kv)
+/* Asks for n_bytes that will be needed soon: the processor's own guesses end where a page
+ * does, and a page is over in microseconds. */
+static inline void prefetch(const uint8_t *p, int64_t n_bytes)
 {
-    float p[ERNE_KV_PAGE];
-    float top = s->max;
-    for (int i = 0; i < kv->n; i++) {
-        p[i] = dot_f32(q, kv->k + (int64_t)i * kv->d, kv->d);
-        top = fmaxf(top, p[i]);
+    for (int64_t i = 0; i < n_bytes; i += 64)
+        ERNE_PREFETCH(p + i);
+}
+
+#define SUMS(m)                                       \
+    vf a##m = v_set1(0.0f), b##m = a##m, c##m = a##m; \
+    vf d##m = a##m;
+#define DOT(m)                                   \
+    {                                            \
+        vf v = v_load(q + (int64_t)m * n_c + c); \
+        a##m = v_fma(v, k.a, a##m);              \
+        b##m = v_fma(v, k.b, b##m);              \
+        c##m = v_fma(v, k.c, c##m);              \
+        d##m = v_fma(v, k.d, d##m);              \
     }
-    for (int i = kv->n; i < ERNE_KV_PAGE; i++)
+#define STORE_SCORES(m) v_store_sums(p + m * ERNE_KV_PAGE + i, a##m, b##m, c##m, d##m);
+
+/* p [heads, ERNE_KV_PAGE] = q [heads, d] times the first n keys, rounded up to whole
+ * fours: what lies behind the last key is computed from whatever the page holds. */
+#define SCORES_FUNCTION(NAME, HEADS, LOAD)                                          \
+    static void NAME(float *p, const float *q, const struct cpu_kv_page *kv, int n) \
+    {                                                                               \
+        const int64_t n_c = kv->d, step = kv->row_bytes;                            \
+        for (int i = 0; i < n; i += 4) {                                            \
+            const uint8_t *row = kv->k + i * step;                                  \
+            prefetch(kv->v + i * step, 4 * step);                                   \
+            HEADS(SUMS)                                                             \
+            for (int64_t c = 0; c < n_c; c += VL) {                                 \
+                const struct vf4 k = { LOAD(row, c), LOAD(row + step, c),           \
+                                       LOAD(row + 2 * step, c),                     \
+                                       LOAD(row + 3 * step, c) };                   \
+                HEADS(DOT)                                                          \
+            }                                                                       \
+            HEADS(STORE_SCORES)                                                     \
+        }                                                                           \
+    }
+
+#define OUT_LOAD(m)                                  \
+    float *o##m = s[m].out + c;                      \
+    const vf keep##m = v_set1(s[m].keep);            \
+    vf a##m = v_mul(v_load(o##m), keep##m);          \
+    vf b##m = v_mul(v_load(o##m + VL), keep##m);     \
+    vf c##m = v_mul(v_load(o##m + 2 * VL), keep##m); \
+    vf d##m = v_mul(v_load(o##m + 3 * VL), keep##m);
+#define OUT_ADD(m)                              \
+    {                                           \
+        vf w = v_set1(p[m * ERNE_KV_PAGE + i]); \
+        a##m = v_fma(w, v.a, a##m);             \
+        b##m = v_fma(w, v.b, b##m);             \
+        c##m = v_fma(w, v.c, c##m);             \
+        d##m = v_fma(w, v.d, d##m);             \
+    }
+#define OUT_STORE(m)              \
+    v_store(o##m, a##m);          \
+    v_store(o##m + VL, b##m);     \
+    v_store(o##m + 2 * VL, c##m); \
+    v_store(o##m + 3 * VL, d##m);
+#define OUT_LOAD_1(m)           \
+    float *o##m = s[m].out + c; \
+    vf a##m = v_mul(v_load(o##m), v_set1(s[m].keep));
+#define OUT_ADD_1(m)   a##m = v_fma(v_set1(p[m * ERNE_KV_PAGE + i]), v, a##m);
+#define OUT_STORE_1(m) v_store(o##m, a##m);
+
+/* out [heads, d] = out * keep + p [heads, n] times v [n, d] */
+#define VALUES_FUNCTION(NAME, HEADS, LOAD)                                             \
+    static void NAME(const struct cpu_softmax *s, const float *p,                      \
+                     const struct cpu_kv_page *kv, int n)                              \
+    {                                                                                  \
+        int64_t c = 0;                                                                 \
+        for (; c + 4 * VL <= kv->d; c += 4 * VL) {                                     \
+            const uint8_t *row = kv->v;                                                \
+            HEADS(OUT_LOAD)                                                            \
+            for (int i = 0; i < n; i++, row += kv->row_bytes) {                        \
+                const struct vf4 v = { LOAD(row, c), LOAD(row, c + VL),                \
+                                       LOAD(row, c + 2 * VL), LOAD(row, c + 3 * VL) }; \
+                if (c == 0)                                                            \
+                    prefetch(kv->next + i * kv->row_bytes, kv->row_bytes);             \
+                HEADS(OUT_ADD)                                                         \
+            }                                                                          \
+            HEADS(OUT_STORE)                                                           \
+        }                                                                              \
+        for (; c < kv->d; c += VL) {                                                   \
+            const uint8_t *row = kv->v;                                                \
+            HEADS(OUT_LOAD_1)                                                          \
+            for (int i = 0; i < n; i++, row += kv->row_bytes) {                        \
+                const vf v = LOAD(row, c);                                             \
+                HEADS(OUT_ADD_1)                                                       \
+            }                                                                          \
+            HEADS(OUT_STORE_1)                                                         \
+        }                                                                              \
+    }
+
+SCORES_FUNCTION(scores_f32_many, VEC_HEADS, kv_load_f32)
+SCORES_FUNCTION(scores_f32_one, ONE_ROW, kv_load_f32)
+SCORES_FUNCTION(scores_f16_many, VEC_HEADS, kv_load_f16)
+SCORES_FUNCTION(scores_f16_one, ONE_ROW, kv_load_f16)
+VALUES_FUNCTION(values_f32_many, VEC_HEADS, kv_load_f32)
+VALUES_FUNCTION(values_f32_one, ONE_ROW, kv_load_f32)
+VALUES_FUNCTION(values_f16_many, VEC_HEADS, kv_load_f16)
+VALUES_FUNCTION(values_f16_one, ONE_ROW, kv_load_f16)
+
+#undef SUMS
+#undef DOT
+#undef STORE_SCORES
+#undef SCORES_FUNCTION
+#undef OUT_LOAD
+#undef OUT_ADD
+#undef OUT_STORE
+#undef OUT_LOAD_1
+#undef OUT_ADD_1
+#undef OUT_STORE_1
+#undef VALUES_FUNCTION
+
+typedef void scores_fn(float *p, const float *q, const struct cpu_kv_page *kv, int n);
+typedef void values_fn(const struct cpu_softmax *s, const float *p,
+                       const struct cpu_kv_page *kv, int n);
+
+/* Takes s->n scores of a page into a head's softmax; p [ERNE_KV_PAGE] becomes their
+ * exponentials. */
+static inline void softmax_page(struct cpu_softmax *s, float *p)
+{
+    s->keep = 1.0f;
+    if (s->n == 0) {
+        memset(p, 0, ERNE_KV_PAGE * sizeof *p);
+        return;
+    }
+    for (int i = s->n; i < ERNE_KV_PAGE; i++)
         p[i] = -FLT_MAX;
-    float keep = expf(s->max - top);
-    vf total = v_set1(0.0f);
-    for (int i = 0; i < kv->n; i += VL) {
-        vf e = v_exp(v_sub(v_load(p + i), v_set1(top)));
+    vf top = v_set1(s->max), total = v_set1(0.0f);
+    for (int i = 0; i < ERNE_KV_PAGE; i += VL)
+        top = v_max(v_load(p + i), top);
+    const float max = v_hmax(top);
+    top = v_set1(max);
+    for (int i = 0; i < ERNE_KV_PAGE; i += VL) {
+        vf e = v_exp(v_sub(v_load(p + i), top));
         total = v_add(total, e); /* past the end e is about 1e-38: nothing beside 1 */
         v_store(p + i, e);
     }
-    add_values(s->out, keep, p, kv);
-    s->total = s->total * keep + v_sum(total);
-    s->max = top;
+    if (max > s->max)
+        s->keep = expf(s->max - max);
+    s->total = s->total * s->keep + v_sum(total);
+    s->max = max;
 }
 
-static float softmax_tile(struct cpu_softmax *s, float *scores, int first, int end)
+/* n_heads heads, N_VEC_HEADS or 1. */
+static inline void attend_heads(struct cpu_softmax *s, const float *q, int n_heads,
+                                const struct cpu_kv_page *kv, scores_fn *scores,
+                                values_fn *values)
 {
-    float top = s->max;
-    for (int i = first; i < end; i++)
-        top = fmaxf(top, scores[i] * s->scale);
-    float keep = expf(s->max - top);
-    vf total = v_set1(0.0f);
-    for (int i = 0; i < ERNE_TILE_ROWS; i += VL)
-        v_store(scores + i, v_exp(v_sub(v_mul(v_load(scores + i), v_set1(s->scale)),
-                                        v_set1(top))));
-    for (int i = 0; i < first; i++)
-        scores[i] = 0.0f;
-    for (int i = end; i < ERNE_TILE_ROWS; i++)
-        scores[i] = 0.0f;
-    for (int i = 0; i < ERNE_TILE_ROWS; i += VL)
-        total = v_add(total, v_load(scores + i));
-    s->total = s->total * keep + v_sum(total);
-    s->max = top;
-    return keep;
+    float p[N_VEC_HEADS * ERNE_KV_PAGE];
+    int n = 0;
+    for (int h = 0; h < n_heads; h++)
+        n = s[h].n > n ? s[h].n : n;
+    scores(p, q, kv, n);
+    for (int h = 0; h < n_heads; h++)
+        softmax_page(&s[h], p + h * ERNE_KV_PAGE);
+    values(s, p, kv, n);
 }
+
+#define ATTEND_FUNCTION(TYPE)                                                         \
+    static void attend_##TYPE(struct cpu_softmax *s, const float *q, int64_t n_heads, \
+                              const struct cpu_kv_page *kv)                           \
+    {                                                                                 \
+        int64_t h = 0;                                                                \
+        for (; h + N_VEC_HEADS <= n_heads; h += N_VEC_HEADS)                          \
+            attend_heads(s + h, q + h * kv->d, N_VEC_HEADS, kv, scores_##TYPE##_many, \
+                         values_##TYPE##_many);                                       \
+        for (; h < n_heads; h++)                                                      \
+            attend_heads(s + h, q + h * kv->d, 1, kv, scores_##TYPE##_one,            \
+                         values_##TYPE##_one);                                        \
+    }
+ATTEND_FUNCTION(f32)
+ATTEND_FUNCTION(f16)
+#undef ATTEND_FUNCTION

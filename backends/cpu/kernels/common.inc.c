@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backends/cpu/cpu_kernels.h"
+#include "platforms/compiler.h"
 
 /* For a compiler that cannot build this level: the slots stay as they are. */
 #define CPU_KERNELS_INIT_EMPTY                   \

@@ -2,8 +2,9 @@
  * into the table. Everything else in a level's object is static. */
 #include "backends/cpu/kernels/rows.inc.c"
 
-#include "backends/cpu/kernels/attention.inc.c"
 #include "backends/cpu/kernels/matmul_float.inc.c"
+
+#include "backends/cpu/kernels/attention.inc.c"
 #include "backends/cpu/kernels/matmul_int.inc.c"
 #include "backends/cpu/kernels/quantise.inc.c"
 
@@ -21,7 +22,7 @@ void CPU_KERNELS_INIT(struct cpu_kernels *k)
     k->tile_int[ERNE_CODEC_W8] = tile_w8;
     k->tile_int[ERNE_CODEC_W4] = tile_w4;
     k->tile_int[ERNE_CODEC_W2] = tile_w2;
-    k->attend = attend;
-    k->softmax_tile = softmax_tile;
+    k->attend[ERNE_TYPE_F32] = attend_f32;
+    k->attend[ERNE_TYPE_F16] = attend_f16;
     k->w8_zero = W8_ZERO;
 }

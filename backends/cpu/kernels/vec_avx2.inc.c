@@ -37,6 +37,12 @@ static inline float v_sum(vf a)
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
+static inline void v_store_sums(float *p, vf a, vf b, vf c, vf d)
+{
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+
 static inline float v_hmax(vf a)
 {
     __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -116,3 +122,5 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
 
 #define VEC_ROWS(X) X(0) X(1)
 enum { N_VEC_ROWS = 2 };
+#define VEC_HEADS(X) X(0) X(1)
+enum { N_VEC_HEADS = 2 };

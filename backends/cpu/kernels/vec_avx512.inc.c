@@ -21,6 +21,18 @@ static inline void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
 static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 static inline float v_hmax(vf a) { return _mm512_reduce_max_ps(a); }
 
+/* Pairs of vectors are folded into each other, so that one add serves four sums. */
+static inline void v_store_sums(float *p, vf a, vf b, vf c, vf d)
+{
+    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd);
+    __m512 s = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+    __m256 h = _mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps(s, 1));
+    _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)));
+}
+
 /* For |a| < 2^31, which is all we need. */
 static inline vf v_round(vf a)
 {
@@ -84,3 +96,5 @@ static inline vi i_dot_w8(vi acc, vi w, vi x) { return _mm512_dpbusd_epi32(acc, 
 
 #define VEC_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
 enum { N_VEC_ROWS = 6 };
+#define VEC_HEADS(X) X(0) X(1) X(2) X(3)
+enum { N_VEC_HEADS = 4 };

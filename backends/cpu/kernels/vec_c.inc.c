@@ -43,6 +43,15 @@ static inline float v_sum(vf a)
     return (a.v[0] + a.v[1]) + (a.v[2] + a.v[3]);
 }
 
+/* The sums of four vectors, one after the other. */
+static inline void v_store_sums(float *p, vf a, vf b, vf c, vf d)
+{
+    p[0] = v_sum(a);
+    p[1] = v_sum(b);
+    p[2] = v_sum(c);
+    p[3] = v_sum(d);
+}
+
 static inline float v_hmax(vf a)
 {
     return fmaxf(fmaxf(a.v[0], a.v[1]), fmaxf(a.v[2], a.v[3]));
@@ -134,3 +143,6 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
 /* How many tokens the inner loops of matrix products hold in registers. */
 #define VEC_ROWS(X) X(0) X(1)
 enum { N_VEC_ROWS = 2 };
+/* The same for query heads in attention. */
+#define VEC_HEADS(X) X(0) X(1)
+enum { N_VEC_HEADS = 2 };
