@@ -8,7 +8,7 @@
 TOK_DUMP is the build's tests/support/tok_dump; TOKENIZER_DIR has tokenizer.model, its
 tokenizer.json and added_tokens.json. The second form writes the committed golden samples
 and the small vocabularies that they need. Exit status 1 on any difference. Needs
-sentencepiece, tokenizers, jinja2 and gguf."""
+sentencepiece, protobuf, tokenizers, jinja2 and gguf."""
 
 import argparse
 import io
