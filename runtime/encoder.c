@@ -18,7 +18,7 @@ int erne_encoder_init(struct erne_encoder *enc, struct erne_engine *engine,
     return 0;
 }
 
-static void drop_graph(struct erne_encoder *enc)
+void erne_encoder_reset(struct erne_encoder *enc)
 {
     erne_plan_deinit(&enc->plan);
     erne_graph_deinit(&enc->graph);
@@ -27,7 +27,7 @@ static void drop_graph(struct erne_encoder *enc)
 
 void erne_encoder_deinit(struct erne_encoder *enc)
 {
-    drop_graph(enc);
+    erne_encoder_reset(enc);
     free(enc->freqs);
     *enc = (struct erne_encoder){ 0 };
 }
@@ -186,11 +186,11 @@ static int build(struct erne_encoder *enc, const struct media_grid *grid,
 
     if (enc->n_rows == grid->gh && enc->n_cols == grid->gw && enc->n_frames == n_frames)
         return 0;
-    drop_graph(enc);
+    erne_encoder_reset(enc);
     ERNE_TRY(erne_vision_build(&enc->graph, &enc->io, &in, err));
     st = erne_engine_plan(enc->engine, &enc->plan, ERNE_PHASE_VISION, &enc->graph, err);
     if (st < 0) {
-        drop_graph(enc);
+        erne_encoder_reset(enc);
         return st;
     }
     enc->n_rows = grid->gh;

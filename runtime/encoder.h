@@ -28,6 +28,8 @@ struct erne_encoder {
 int erne_encoder_init(struct erne_encoder *enc, struct erne_engine *engine,
                       struct erne_error *err);
 void erne_encoder_deinit(struct erne_encoder *enc);
+/* Without the graph that is placed, which may be on a device that was lost. */
+void erne_encoder_reset(struct erne_encoder *enc);
 
 /* The grid of tokens that a medium becomes. EUNSUPPORTED: a model without a tower, a
  * video for one that takes pictures only. EINVAL: as media_grid. */

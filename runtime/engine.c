@@ -1,6 +1,7 @@
 /* engine.c -- opens a model file and the backends that will run it. */
 #include "runtime/engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -182,6 +183,7 @@ int erne_engine_open_on(struct erne_engine **out, const char *path,
     e = calloc(1, sizeof(*e));
     if (!e)
         return erne_fail(err, ERNE_ENOMEM, "no memory for an engine");
+    e->fallback = opts->fallback;
     e->log = opts->log;
     e->log_user = opts->log_user;
     st = erne_model_file_open(&e->file, path, err);
@@ -226,28 +228,110 @@ void erne_engine_close(struct erne_engine **engine)
     *engine = NULL;
 }
 
+/* ------------------------------------------------------------ lost devices */
+
+static struct erne_opened *opened_of(struct erne_engine *e, const struct erne_backend *be)
+{
+    for (int i = 0; i < e->n_opened; i++)
+        if (e->opened[i].be == be)
+            return &e->opened[i];
+    return NULL;
+}
+
+static int fail_lost(const struct erne_opened *o, struct erne_error *err)
+{
+    return erne_fail(err, ERNE_EDEVICE, "%s:%d: %s", o->be->fns->name, o->device,
+                     erne_status_text(ERNE_EDEVICE));
+}
+
+/* Whether be is a device that was not known to be lost; it is from now on. */
+static bool lose(struct erne_engine *e, const struct erne_backend *be)
+{
+    struct erne_opened *o = be && erne_backend_is_device(be) ? opened_of(e, be) : NULL;
+    char line[128];
+
+    if (!o || o->is_lost)
+        return false;
+    o->is_lost = true;
+    snprintf(line, sizeof(line), "%s:%d was lost, or did not answer in time%s",
+             be->fns->name, o->device, e->fallback ? ": going on without it" : "");
+    if (e->log)
+        e->log(e->log_user, ERNE_LOG_WARN, line);
+    return true;
+}
+
+/* What is left for a phase; EDEVICE where nothing may be missing. */
+static int pick_backends(struct erne_engine *e, enum erne_phase_kind kind,
+                         struct erne_backend *left[ERNE_MAX_BACKENDS + 1],
+                         struct erne_error *err)
+{
+    int n = 0;
+
+    for (int i = 0; e->backends[kind][i]; i++) {
+        const struct erne_opened *o = opened_of(e, e->backends[kind][i]);
+
+        if (!o->is_lost)
+            left[n++] = e->backends[kind][i];
+        else if (!e->fallback)
+            return fail_lost(o, err);
+    }
+    left[n] = NULL;
+    return 0;
+}
+
 int erne_engine_plan(struct erne_engine *engine, struct erne_plan *plan,
                      enum erne_phase_kind kind, struct erne_graph *graph,
                      struct erne_error *err)
 {
+    struct erne_backend *backends[ERNE_MAX_BACKENDS + 1];
     int st;
 
     pf_mutex_lock(engine->run_lock);
-    st = erne_plan_init(plan, graph, engine->backends[kind], engine->log,
-                        engine->log_user, err);
+    do {
+        st = pick_backends(engine, kind, backends, err);
+        if (st == 0)
+            st =
+                erne_plan_init(plan, graph, backends, engine->log, engine->log_user, err);
+    } while (st == ERNE_EDEVICE && lose(engine, plan->failed) && engine->fallback);
     pf_mutex_unlock(engine->run_lock);
     return st;
+}
+
+/* A device of the plan that was lost in the meantime, or NULL. */
+static const struct erne_opened *find_lost(struct erne_engine *e,
+                                           const struct erne_plan *plan)
+{
+    for (size_t i = 0; i < plan->route.n_legs; i++)
+        if (plan->route.legs[i].be) {
+            const struct erne_opened *o = opened_of(e, plan->route.legs[i].be);
+
+            if (o->is_lost)
+                return o;
+        }
+    return NULL;
 }
 
 int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
                     const struct erne_step *step, struct erne_error *err)
 {
+    const struct erne_opened *lost;
     int st;
 
     pf_mutex_lock(engine->run_lock);
-    st = erne_plan_run(plan, step, err);
+    lost = find_lost(engine, plan);
+    st = lost ? fail_lost(lost, err) : erne_plan_run(plan, step, err);
+    if (st == ERNE_EDEVICE && !lost)
+        lose(engine, plan->failed);
     pf_mutex_unlock(engine->run_lock);
     return st;
+}
+
+bool erne_engine_may_fall_back(const struct erne_engine *engine)
+{
+    for (int i = 0; engine->fallback && i < engine->n_opened; i++)
+        if (erne_backend_is_device(engine->opened[i].be))
+            return true;
+    return false;
 }
 
 const struct erne_model_info *erne_engine_info(const struct erne_engine *engine)

@@ -1,5 +1,5 @@
 /* engine.h -- the inside of struct erne_engine: a mapped model and the open backends.
- * Shared by sessions and never written after erne_engine_open. */
+ * Shared by sessions, and not written after erne_engine_open but for what is lost. */
 #ifndef ERNE_ENGINE_H
 #define ERNE_ENGINE_H
 
@@ -13,6 +13,7 @@
 struct erne_opened {
     struct erne_backend *be;
     int device;
+    bool is_lost; /* under run_lock */
 };
 
 struct erne_engine {
@@ -26,6 +27,7 @@ struct erne_engine {
     struct erne_backend *backends[ERNE_PHASE_COUNT][ERNE_MAX_BACKENDS + 1];
     struct erne_model_info info;
     float *inv_freq; /* of the language model's RoPE: erne_rope_text_freqs */
+    bool fallback;    /* go on without a device that was lost */
     bool keep_layers; /* of sessions: what each layer gives can be read; for tests */
     erne_log_fn log;
     void *log_user;
@@ -38,11 +40,17 @@ int erne_engine_open_on(struct erne_engine **out, const char *path,
                         const struct erne_backend_fns *const *list, void *hook,
                         struct erne_error *err);
 
-/* erne_plan_init and erne_plan_run on the engine's backends, one at a time. */
+/* erne_plan_init and erne_plan_run on the engine's backends, one at a time. A device that
+ * is lost meanwhile is not used again: the plan is then made without it, or EDEVICE if
+ * the engine has no fallback; a run ends with EDEVICE, also of any other plan that uses
+ * the device. */
 int erne_engine_plan(struct erne_engine *engine, struct erne_plan *plan,
                      enum erne_phase_kind kind, struct erne_graph *graph,
                      struct erne_error *err);
 int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
                     const struct erne_step *step, struct erne_error *err);
+
+/* Whether a device may be lost, and sessions are to go on then. */
+bool erne_engine_may_fall_back(const struct erne_engine *engine);
 
 #endif

@@ -34,12 +34,7 @@ int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *des
         kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
         kv->n_free++;
     }
-    kv->store = (struct erne_store){ .base = kv->memory,
-                                     .n_bytes = kv->memory_bytes,
-                                     .pages = kv->table,
-                                     .n_pages = &kv->n_used };
-    for (int i = 0; i < 2 * kv->n_layers; i++)
-        kv->states[i] = (struct erne_state){ .store = &kv->store, .on_host = true };
+    erne_kvcache_forget_devices(kv);
     return 0;
 }
 
@@ -51,6 +46,16 @@ void erne_kvcache_deinit(struct erne_kvcache *kv)
     free(kv->free_pages);
     free(kv->states);
     *kv = (struct erne_kvcache){ 0 };
+}
+
+void erne_kvcache_forget_devices(struct erne_kvcache *kv)
+{
+    kv->store = (struct erne_store){ .base = kv->memory,
+                                     .n_bytes = kv->memory_bytes,
+                                     .pages = kv->table,
+                                     .n_pages = &kv->n_used };
+    for (int i = 0; i < 2 * kv->n_layers; i++)
+        kv->states[i] = (struct erne_state){ .store = &kv->store, .on_host = true };
 }
 
 void *erne_kvcache_layer(const struct erne_kvcache *kv, int layer, bool v)

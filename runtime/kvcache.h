@@ -43,6 +43,8 @@ struct erne_state *erne_kvcache_state(const struct erne_kvcache *kv, int layer, 
 int erne_kvcache_grow(struct erne_kvcache *kv, int32_t n, struct erne_error *err);
 /* Forgets positions >= n_keep and frees the pages that hold none of the others. */
 void erne_kvcache_truncate(struct erne_kvcache *kv, int32_t n_keep);
+/* After a device was lost: what it had of the cache is gone, and nothing is mapped. */
+void erne_kvcache_forget_devices(struct erne_kvcache *kv);
 /* Where a position is stored: page number * ERNE_KV_PAGE + place in the page. */
 int32_t erne_kvcache_slot(const struct erne_kvcache *kv, int32_t position);
 

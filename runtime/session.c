@@ -86,6 +86,24 @@ static int32_t n_known(const struct erne_engine *e)
     return (int32_t)(n_tokens < n_rows ? n_tokens : n_rows);
 }
 
+/* The plans of a session; that of a picture is made when there is one. */
+static int plan_all(struct erne_session *s, struct erne_error *err)
+{
+    ERNE_TRY(erne_phase_init(&s->decode, s, 1, false, err));
+    if (s->n_batch > 1)
+        ERNE_TRY(erne_phase_init(&s->prefill, s, s->n_batch, false, err));
+    return erne_session_draft_plan(s, err);
+}
+
+static void unplan_all(struct erne_session *s)
+{
+    erne_phase_deinit(&s->prefill);
+    erne_phase_deinit(&s->decode);
+    erne_session_draft_unplan(s);
+    erne_encoder_reset(&s->media.encoder);
+    s->last_logits = NULL;
+}
+
 static int init_all(struct erne_session *s, const struct erne_session_opts *opts,
                     struct erne_error *err)
 {
@@ -98,18 +116,15 @@ static int init_all(struct erne_session *s, const struct erne_session_opts *opts
     if (n_batch < 1 || n_batch > MAX_N_BATCH)
         return erne_fail(err, ERNE_EINVAL, "batch of %d tokens: 1 to %d is possible",
                          n_batch, MAX_N_BATCH);
-    if (n_batch > n_ctx)
-        n_batch = n_ctx;
+    s->n_batch = n_batch < n_ctx ? n_batch : n_ctx;
     ERNE_TRY(erne_sampler_init(&s->sampler, &opts->sampling, n_known(s->engine), err));
     s->tokens = calloc((size_t)n_ctx, sizeof(*s->tokens));
     if (!s->tokens)
         return erne_fail(err, ERNE_ENOMEM, "no memory for %d tokens", n_ctx);
     ERNE_TRY(erne_kvcache_init(&s->kv, desc, n_ctx, kv_type, err));
     ERNE_TRY(erne_session_media_init(s, opts->vision_rule, n_ctx, err));
-    ERNE_TRY(erne_phase_init(&s->decode, s, 1, false, err));
-    if (n_batch > 1)
-        ERNE_TRY(erne_phase_init(&s->prefill, s, n_batch, false, err));
-    return erne_session_draft_init(s, opts->n_draft, n_batch, err);
+    ERNE_TRY(erne_session_draft_init(s, opts->n_draft, err));
+    return plan_all(s, err);
 }
 
 int erne_session_create(struct erne_session **out, struct erne_engine *engine,
@@ -147,8 +162,7 @@ void erne_session_destroy(struct erne_session **session)
 
     if (!s)
         return;
-    erne_phase_deinit(&s->prefill);
-    erne_phase_deinit(&s->decode);
+    unplan_all(s);
     erne_kvcache_deinit(&s->kv);
     erne_sampler_deinit(&s->sampler);
     erne_session_media_deinit(s);
@@ -206,16 +220,14 @@ static int run_step(struct erne_session *s, const int32_t *tokens, int32_t n,
     return erne_session_draft_step(s, phase, n_past, n, err);
 }
 
-/* Evaluates the last n tokens of the context, in steps of at most n_batch. */
-static int run_steps(struct erne_session *s, int32_t n, float *logits,
+/* Evaluates n tokens of the context behind n_past, in steps of at most n_batch. */
+static int run_steps(struct erne_session *s, int32_t n_past, int32_t n, float *logits,
                      struct erne_error *err)
 {
     const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
-    const int32_t n_batch = s->prefill.max_tokens > 0 ? s->prefill.max_tokens : 1;
-    const int32_t n_past = s->kv.n_past - n;
 
     for (int32_t done = 0, take; done < n; done += take) {
-        take = n - done < n_batch ? n - done : n_batch;
+        take = n - done < s->n_batch ? n - done : s->n_batch;
         ERNE_TRY(run_step(s, s->tokens + n_past + done, take, n_past + done,
                           logits ? logits + (size_t)done * n_vocab : NULL, err));
     }
@@ -229,11 +241,44 @@ static int run_tokens(struct erne_session *s, int32_t n, float *logits,
     const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
 
     if (n > 1 || !erne_session_draft_wants(s))
-        return run_steps(s, n, logits, err);
+        return run_steps(s, s->kv.n_past - n, n, logits, err);
     ERNE_TRY(erne_session_draft_eval(s, err));
     if (logits)
         memcpy(logits, s->last_logits, n_vocab * sizeof(*logits));
     return 0;
+}
+
+/* Plans without the device that was lost, and evaluates the first n_past tokens of the
+ * context again, whose keys and values went with it. */
+static int renew(struct erne_session *s, int32_t n_past, struct erne_error *err)
+{
+    s->is_stale = true;
+    unplan_all(s);
+    erne_kvcache_forget_devices(&s->kv);
+    ERNE_TRY(plan_all(s, err));
+    ERNE_TRY(run_steps(s, 0, n_past, NULL, err));
+    s->is_stale = false;
+    return 0;
+}
+
+/* As run_tokens; goes on when a device is lost, at most until none is left. */
+static int run_or_renew(struct erne_session *s, int32_t n, float *logits,
+                        struct erne_error *err)
+{
+    const int32_t n_all = s->kv.n_past;
+    int st = s->is_stale ? ERNE_EDEVICE : run_tokens(s, n, logits, err);
+
+    for (int i = 0; i < ERNE_MAX_BACKENDS; i++) {
+        if (st != ERNE_EDEVICE || !s->engine->fallback)
+            break;
+        erne_kvcache_truncate(&s->kv, n_all); /* without a guess */
+        st = renew(s, n_all - n, err);
+        if (st == 0)
+            st = run_steps(s, n_all - n, n, logits, err);
+        if (st == 0 && err)
+            *err = (struct erne_error){ 0 };
+    }
+    return st;
 }
 
 static int check_tokens(const struct erne_session *s, const int32_t *tokens, size_t n,
@@ -274,7 +319,7 @@ int erne_session_eval(struct erne_session *session, const int32_t *tokens, size_
     memcpy(s->tokens + n_past, tokens, n * sizeof(*tokens));
     st = erne_session_media_place(s, n_past, tokens, n, err);
     if (st == 0)
-        st = run_tokens(s, (int32_t)n, logits, err);
+        st = run_or_renew(s, (int32_t)n, logits, err);
     if (st == 0)
         return 0;
     erne_kvcache_truncate(&s->kv, n_past);

@@ -44,6 +44,8 @@ struct erne_session_media {
     float *features; /* [n_features, n_embd]: of these media */
     int64_t n_features, cap_features;
     int64_t first_feature; /* the number of features[0] among those of all media */
+    bool keeps;            /* features of all that is in the context: should its keys and
+                              values be lost, they are needed again */
     struct erne_place *places; /* [n_ctx] */
     struct erne_positions at;
 };
@@ -70,6 +72,8 @@ struct erne_session {
     struct erne_sampler sampler;
     struct erne_session_media media;
     struct erne_session_draft draft;
+    int32_t n_batch;          /* tokens a step takes at most */
+    bool is_stale;            /* a device was lost with the context's keys and values */
     int32_t *tokens;          /* [kv.n_ctx]: the context, kv.n_past of them */
     const float *last_logits; /* [n_vocab] inside a phase's arena, or NULL */
     atomic_int cancel;
@@ -107,10 +111,12 @@ void erne_session_media_cut(struct erne_session *s, int32_t n_keep);
 
 /* ------------------------------------------------------- session_draft.c */
 
-/* n_draft: as in struct erne_session_opts. n_batch: tokens a step takes at most. */
-int erne_session_draft_init(struct erne_session *s, int n_draft, int32_t n_batch,
-                            struct erne_error *err);
+/* n_draft: as in struct erne_session_opts. */
+int erne_session_draft_init(struct erne_session *s, int n_draft, struct erne_error *err);
 void erne_session_draft_deinit(struct erne_session *s);
+/* Makes its plans, and drops them; then nothing of the context is known to the block. */
+int erne_session_draft_plan(struct erne_session *s, struct erne_error *err);
+void erne_session_draft_unplan(struct erne_session *s);
 /* After a step of n_tok tokens behind n_past: lets the block catch up. */
 int erne_session_draft_step(struct erne_session *s, const struct erne_phase *phase,
                             int32_t n_past, int32_t n_tok, struct erne_error *err);

@@ -15,8 +15,7 @@
 #include "runtime/rope.h"
 #include "runtime/session.h"
 
-int erne_session_draft_init(struct erne_session *s, int n_draft, int32_t n_batch,
-                            struct erne_error *err)
+int erne_session_draft_init(struct erne_session *s, int n_draft, struct erne_error *err)
 {
     struct erne_session_draft *d = &s->draft;
     const struct erne_model_desc *desc = &s->engine->file.desc;
@@ -30,23 +29,41 @@ int erne_session_draft_init(struct erne_session *s, int n_draft, int32_t n_batch
     if (erne_rope_n_axes(desc) != 1)
         return erne_fail(err, ERNE_EUNSUPPORTED,
                          "multi-token prediction with pictures is not known");
-    d->hidden = malloc((size_t)(n_batch + 2) * (size_t)desc->n_embd * sizeof(*d->hidden));
+    d->hidden =
+        malloc((size_t)(s->n_batch + 2) * (size_t)desc->n_embd * sizeof(*d->hidden));
     if (!d->hidden)
         return erne_fail(err, ERNE_ENOMEM, "no memory for hidden states");
-    ERNE_TRY(erne_phase_init(&d->both, s, 2, false, err));
-    ERNE_TRY(erne_phase_init(&d->few, s, 2, true, err));
-    ERNE_TRY(erne_phase_init(&d->many, s, n_batch + 1, true, err));
     d->on = true;
     return 0;
 }
 
-void erne_session_draft_deinit(struct erne_session *s)
+int erne_session_draft_plan(struct erne_session *s, struct erne_error *err)
+{
+    struct erne_session_draft *d = &s->draft;
+
+    if (!d->on)
+        return 0;
+    ERNE_TRY(erne_phase_init(&d->both, s, 2, false, err));
+    ERNE_TRY(erne_phase_init(&d->few, s, 2, true, err));
+    return erne_phase_init(&d->many, s, s->n_batch + 1, true, err);
+}
+
+void erne_session_draft_unplan(struct erne_session *s)
 {
     struct erne_session_draft *d = &s->draft;
 
     erne_phase_deinit(&d->both);
     erne_phase_deinit(&d->few);
     erne_phase_deinit(&d->many);
+    d->token = -1;
+    d->n_done = d->n_hidden = 0;
+}
+
+void erne_session_draft_deinit(struct erne_session *s)
+{
+    struct erne_session_draft *d = &s->draft;
+
+    erne_session_draft_unplan(s);
     free(d->hidden);
     *d = (struct erne_session_draft){ .token = -1 };
 }

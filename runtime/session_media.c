@@ -40,6 +40,7 @@ int erne_session_media_init(struct erne_session *s, const char *rule, int32_t n_
     ERNE_TRY(parse_rule(&m->rule, rule, err));
     if (vision_of(s)->n_layers == 0)
         return 0;
+    m->keeps = erne_engine_may_fall_back(s->engine);
     m->places = calloc((size_t)n_ctx, sizeof(*m->places));
     if (!m->places)
         return erne_fail(err, ERNE_ENOMEM, "no memory for %d positions", n_ctx);
@@ -67,8 +68,10 @@ static int grow_spans(struct erne_session_media *m, struct erne_error *err)
 
     if (m->at.n_done == m->n_spans) {
         m->n_spans = m->at.n_done = 0;
-        m->first_feature = m->at.n_features;
-        m->n_features = 0;
+        if (!m->keeps) {
+            m->first_feature = m->at.n_features;
+            m->n_features = 0;
+        }
     }
     if (m->n_spans < m->cap_spans)
         return 0;
@@ -97,6 +100,25 @@ static int grow_features(struct erne_session_media *m, int64_t n, int32_t n_embd
     return 0;
 }
 
+/* What the last of the features are to be; without a device that is lost meanwhile. */
+static int encode(struct erne_session *s, const struct erne_media *media,
+                  struct erne_error *err)
+{
+    struct erne_session_media *m = &s->media;
+    float *dst = m->features + m->n_features * s->engine->file.desc.n_embd;
+    int st;
+
+    for (int i = 0; i < ERNE_MAX_BACKENDS; i++) {
+        st = erne_encoder_encode(&m->encoder, media, dst, &s->cancel, err);
+        if (st != ERNE_EDEVICE || !s->engine->fallback)
+            break;
+        erne_encoder_reset(&m->encoder);
+    }
+    if (st == ERNE_ECANCELLED)
+        atomic_store(&s->cancel, 0);
+    return st;
+}
+
 int erne_session_add_media(struct erne_session *session, const struct erne_media *media,
                            struct erne_error *err)
 {
@@ -104,7 +126,6 @@ int erne_session_add_media(struct erne_session *session, const struct erne_media
     const struct erne_model_desc *desc = &session->engine->file.desc;
     struct erne_span span;
     int64_t n;
-    int st;
 
     if (!media)
         return erne_fail(err, ERNE_EINVAL, "erne_session_add_media: no media");
@@ -117,13 +138,7 @@ int erne_session_add_media(struct erne_session *session, const struct erne_media
                          (long long)n, session->kv.n_past, session->kv.n_ctx);
     ERNE_TRY(grow_spans(m, err));
     ERNE_TRY(grow_features(m, n, desc->n_embd, err));
-    st = erne_encoder_encode(&m->encoder, media,
-                             m->features + m->n_features * desc->n_embd, &session->cancel,
-                             err);
-    if (st == ERNE_ECANCELLED)
-        atomic_store(&session->cancel, 0);
-    if (st < 0)
-        return st;
+    ERNE_TRY(encode(session, media, err));
     m->spans[m->n_spans++] = span;
     m->n_features += n;
     return 0;
@@ -169,10 +184,15 @@ void erne_session_media_cut(struct erne_session *s, int32_t n_keep)
     m->at = (struct erne_positions){ 0 };
     m->n_spans = 0;
     m->n_features = m->first_feature = 0;
-    for (int32_t i = 0; i < n_keep; i++)
+    for (int32_t i = 0; i < n_keep; i++) {
+        const struct erne_place *place = &m->places[i];
+
         for (int a = 0; a < ERNE_ROPE_AXES; a++)
-            if (m->places[i].pos[a] >= m->at.next)
-                m->at.next = m->places[i].pos[a] + 1;
+            if (place->pos[a] >= m->at.next)
+                m->at.next = place->pos[a] + 1;
+        if (m->keeps && place->feature >= m->n_features)
+            m->n_features = m->at.n_features = place->feature + 1;
+    }
 }
 
 /* -------------------------------------------------------------------- steps */

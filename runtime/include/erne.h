@@ -114,7 +114,8 @@ struct erne_engine_opts {
     bool check_hashes;     /* verify every tensor's hash before use (reads the file) */
     const char *cache_dir; /* a folder for compiled kernels, is created; NULL: none */
     int time_limit_ms;     /* for a device to answer, then it is lost; 0: its default */
-    bool fallback;         /* go on with the CPU when a device is lost (default: true) */
+    bool fallback;         /* when a device is lost, sessions evaluate their tokens again
+                              on the CPU and go on (default); false: EDEVICE */
     erne_log_fn log;       /* may be NULL: silent */
     void *log_user;
 };

@@ -30,7 +30,11 @@ struct setup {
     uint32_t declined_ops;
     int declines_one_in;
     uint64_t seed;
+    enum shadow_call fail_call;
+    uint64_t fail_at; /* the device is lost at this call; 0: never */
 };
+
+enum { N_LOSSES = 4 };
 
 static struct erne_engine *engine_open(const struct golden *g, const char *backend,
                                        struct shadow_config *config)
@@ -85,7 +89,10 @@ static float *run(const struct golden *g, const struct setup *setup,
 {
     *config = (struct shadow_config){ .declined_ops = setup->declined_ops,
                                       .declines_one_in = setup->declines_one_in,
-                                      .rng = setup->seed };
+                                      .rng = setup->seed,
+                                      .fail_call = setup->fail_call,
+                                      .fail_at = setup->fail_at,
+                                      .fail_status = ERNE_EDEVICE };
     struct erne_engine *engine = engine_open(g, setup->backend, config);
     struct erne_session *session = session_create(engine);
     float *logits = calloc(g->n_tokens * g->n_vocab, sizeof(float));
@@ -167,6 +174,32 @@ static void test_declined(void **state)
                                .seed = seed });
 }
 
+/* A device that is lost at some call: media and guesses go on, too, as if it had never
+ * been there. */
+static void test_lost(void **state)
+{
+    static const enum shadow_call calls[] = { SHADOW_RUN, SHADOW_DOWNLOAD, SHADOW_UPLOAD,
+                                              SHADOW_MAP };
+    const struct golden *g = *state;
+    const struct setup setup = { .backend = "shadow" };
+    struct shadow_config config;
+    uint64_t n_calls[SHADOW_CALL_COUNT];
+    free(run(g, &setup, &config));
+    memcpy(n_calls, config.n_calls, sizeof n_calls);
+    for (size_t c = 0; c < sizeof calls / sizeof calls[0]; c++)
+        for (uint64_t n = 1; n <= N_LOSSES; n++) {
+            const struct setup lossy = { .backend = "shadow",
+                                         .fail_call = calls[c],
+                                         .fail_at =
+                                             1 + (n_calls[calls[c]] - 1) * n / N_LOSSES };
+            float *logits = run(g, &lossy, &config);
+            assert_true(config.is_lost);
+            assert_memory_equal(logits, reference,
+                                g->n_tokens * g->n_vocab * sizeof(float));
+            free(logits);
+        }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3) {
@@ -180,6 +213,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(test_whole, &g),
         cmocka_unit_test_prestate(test_phases, &g),
         cmocka_unit_test_prestate(test_declined, &g),
+        cmocka_unit_test_prestate(test_lost, &g),
     };
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(reference);
