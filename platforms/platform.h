@@ -45,9 +45,15 @@ bool pf_path_is_file(const char *path);
 /* Replaces `to` in one step. */
 int pf_path_rename(const char *from, const char *to);
 int pf_path_remove(const char *path);
+/* The folder and those it is in, where they are not there yet. */
+int pf_dir_create(const char *path);
 /* Names in a folder, without "." and "..", sorted by bytes. Free with pf_dir_free. */
 int pf_dir_list(const char *path, char ***names, size_t *n_names);
 void pf_dir_free(char **names, size_t n_names);
+
+/* The user's folder for files that can be made again: $XDG_CACHE_HOME or ~/.cache, on
+ * Windows %LOCALAPPDATA%. EFAIL: unknown, or longer than cap. */
+int pf_cache_dir(char *buf, size_t cap);
 
 /* Text of the last failed call of this thread; never NULL. */
 const char *pf_last_error(void);

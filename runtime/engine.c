@@ -27,6 +27,7 @@ struct opening {
     const struct erne_backend_fns *const *list;
     void *hook;
     struct erne_error *err;
+    const char *cache_dir; /* is there; NULL: none */
 };
 
 static bool is_device(const struct erne_backend_fns *fns)
@@ -43,7 +44,7 @@ static int open_for(struct erne_engine *e, enum erne_phase_kind kind,
         .isa = opts->isa && !is_device(choice.fns) ? opts->isa : "auto",
         .n_threads = opts->n_threads > 0 ? opts->n_threads : pf_cpu_count(),
         .device = choice.device,
-        .cache_dir = opts->cache_dir,
+        .cache_dir = is_device(choice.fns) ? o->cache_dir : NULL,
         .time_limit_ms = opts->time_limit_ms,
         .hook = o->hook,
         .log = opts->log,
@@ -87,14 +88,36 @@ static int open_phase(struct erne_engine *e, enum erne_phase_kind kind,
     return 0;
 }
 
-static int open_backends(struct erne_engine *e, const struct opening *o)
+/* The cache folder, if a device wants one; without it things only take longer. */
+static const char *make_cache_dir(const struct erne_placement *placement,
+                                  const struct erne_engine_opts *opts)
 {
+    const char *dir = opts->cache_dir;
+    char line[512];
+    bool wanted = false;
+
+    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
+        wanted |= placement->of[kind].fns && is_device(placement->of[kind].fns);
+    if (!wanted || !dir)
+        return NULL;
+    if (pf_dir_create(dir) == 0)
+        return dir;
+    snprintf(line, sizeof(line), "%s: %s: nothing is cached", dir, pf_last_error());
+    if (opts->log)
+        opts->log(opts->log_user, ERNE_LOG_WARN, line);
+    return NULL;
+}
+
+static int open_backends(struct erne_engine *e, const struct opening *opening)
+{
+    struct opening o = *opening;
     struct erne_placement placement;
 
-    ERNE_TRY(erne_placement_parse(&placement, o->opts->backend, o->opts->device, o->list,
-                                  o->err));
+    ERNE_TRY(
+        erne_placement_parse(&placement, o.opts->backend, o.opts->device, o.list, o.err));
+    o.cache_dir = make_cache_dir(&placement, o.opts);
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
-        ERNE_TRY(open_phase(e, (enum erne_phase_kind)kind, placement.of[kind], o));
+        ERNE_TRY(open_phase(e, (enum erne_phase_kind)kind, placement.of[kind], &o));
     return 0;
 }
 
@@ -175,7 +198,7 @@ int erne_engine_open_on(struct erne_engine **out, const char *path,
                         const struct erne_backend_fns *const *list, void *hook,
                         struct erne_error *err)
 {
-    const struct opening o = { opts, list, hook, err };
+    const struct opening o = { opts, list, hook, err, NULL };
     struct erne_engine *e;
     int st;
 

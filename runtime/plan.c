@@ -303,12 +303,31 @@ static int try_plan(struct erne_plan *plan, const struct planner *p, int *left_o
     return 0;
 }
 
+/* "cpu 3, vulkan 178": how many nodes each has. */
+static void count_nodes(const struct erne_plan *plan, const struct planner *p,
+                        char text[128])
+{
+    size_t at = 0;
+
+    text[0] = '\0';
+    for (int b = 0; p->backends[b] && at < 128; b++) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < plan->graph->n_nodes; i++)
+            n += plan->graph->nodes[i].backend == p->backends[b];
+        if (n > 0)
+            at += (size_t)snprintf(text + at, 128 - at, "%s%s %zu", at > 0 ? ", " : "",
+                                   p->backends[b]->fns->name, n);
+    }
+}
+
 int erne_plan_init(struct erne_plan *plan, struct erne_graph *graph,
                    struct erne_backend *const *backends, erne_log_fn log, void *log_user,
                    struct erne_error *err)
 {
     struct planner p = { .log = log, .log_user = log_user, .err = err };
     struct erne_backend *failed;
+    char nodes[128];
     int left_out, st;
 
     for (int i = 0; backends[i] && i < ERNE_MAX_BACKENDS; i++)
@@ -328,7 +347,10 @@ int erne_plan_init(struct erne_plan *plan, struct erne_graph *graph,
         for (int i = left_out; i < ERNE_MAX_BACKENDS; i++)
             p.backends[i] = p.backends[i + 1];
     }
-    debug_line(&p, "plan: %zu nodes, %zu bytes a step", graph->n_nodes, plan->step.cap);
+    count_nodes(plan, &p, nodes);
+    debug_line(&p, "plan: %zu nodes (%s) in %zu runs, %zu copies, %zu bytes a step",
+               graph->n_nodes, nodes, plan->route.n_legs - 1, plan->route.n_transfers,
+               plan->step.cap);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,6 +40,24 @@ int pf_path_rename(const char *from, const char *to)
 int pf_path_remove(const char *path)
 {
     return unlink(path) < 0 ? ERNE_EIO : 0;
+}
+
+int pf_dir_create(const char *path)
+{
+    char *folder = strdup(path);
+    int status = folder ? 0 : ERNE_ENOMEM;
+
+    for (char *at = folder; status == 0 && *at; at++)
+        if (at[1] == '/' || at[1] == '\0') {
+            const char end = at[1];
+
+            at[1] = '\0';
+            if (mkdir(folder, 0777) < 0 && !pf_path_is_dir(folder))
+                status = ERNE_EIO;
+            at[1] = end;
+        }
+    free(folder);
+    return status;
 }
 
 int pf_dir_list(const char *path, char ***names, size_t *n_names)

@@ -109,6 +109,25 @@ int pf_path_remove(const char *path)
     return status;
 }
 
+int pf_dir_create(const char *path)
+{
+    wchar_t *wide = pf_wide(path);
+    int status = wide ? 0 : ERNE_EIO;
+
+    for (wchar_t *at = wide; status == 0 && *at; at++)
+        if (at[1] == L'/' || at[1] == L'\\' || at[1] == L'\0') {
+            const wchar_t end = at[1];
+
+            at[1] = L'\0'; /* a drive, "C:", cannot be made and need not be */
+            if (*at != L':' && !CreateDirectoryW(wide, NULL) &&
+                GetLastError() != ERROR_ALREADY_EXISTS)
+                status = pf_fail_system();
+            at[1] = end;
+        }
+    free(wide);
+    return status;
+}
+
 /* The name as UTF-8, malloc'ed; NULL when out of memory. */
 static char *utf8_of(const wchar_t *name)
 {

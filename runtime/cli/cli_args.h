@@ -47,7 +47,7 @@ struct cli_bench {
 /* What to do with a model's reasoning, in the order of the option's words. */
 enum cli_reasoning { CLI_REASONING_SHOW, CLI_REASONING_HIDE };
 
-enum { CLI_MAX_OPERANDS = 2 };
+enum { CLI_MAX_OPERANDS = 2, CLI_MAX_PATH = 1024 };
 
 /* What the command line said. Strings point into argv. */
 struct cli_args {
@@ -67,7 +67,8 @@ struct cli_args {
     int thinking;            /* -1: as the model does */
     int reasoning;           /* enum cli_reasoning */
     int64_t seed;            /* -1: another one every time */
-    bool raw, chat, json, verbose, help;
+    bool raw, chat, json, verbose, no_fallback, help;
+    char cache_dir[CLI_MAX_PATH]; /* engine.cache_dir when none was given */
 };
 
 struct cli_command {

@@ -2,6 +2,7 @@
 #include "runtime/cli/cli_model.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "platforms/platform.h"
 #include "runtime/cli/cli_io.h"
@@ -25,6 +26,19 @@ int cli_model_path(const char **path, const struct cli_args *args, size_t i,
     return ERNE_OK;
 }
 
+/* That of the user, unless another was named; without one nothing is cached. */
+static void set_cache_dir(struct cli_args *args)
+{
+    const size_t cap = sizeof(args->cache_dir);
+    size_t n;
+
+    if (args->engine.cache_dir || pf_cache_dir(args->cache_dir, cap) < 0)
+        return;
+    n = strlen(args->cache_dir);
+    if ((size_t)snprintf(args->cache_dir + n, cap - n, "/erne") < cap - n)
+        args->engine.cache_dir = args->cache_dir;
+}
+
 int cli_model_open(struct cli_model *model, struct cli_args *args, size_t operand,
                    struct erne_error *err)
 {
@@ -35,6 +49,8 @@ int cli_model_open(struct cli_model *model, struct cli_args *args, size_t operan
     st = cli_model_path(&path, args, operand, err);
     if (st < 0)
         return st;
+    set_cache_dir(args);
+    args->engine.fallback = !args->no_fallback;
     args->engine.log = cli_log;
     args->engine.log_user = &args->verbose;
     st = erne_engine_open(&model->engine, path, &args->engine, err);

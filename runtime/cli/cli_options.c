@@ -91,7 +91,16 @@ const struct cli_option cli_options[] = {
     { "-t, --threads", "N", CLI_INT, AT(engine.n_threads), 1, 4096, COMPUTE,
       "threads to compute with (default: one a core)" },
     { "--backend", "NAME", CLI_TEXT, AT(engine.backend), 0, 0, COMPUTE,
-      "what computes: auto, cpu, reference (see erne devices)" },
+      "what computes: auto, cpu, vulkan, opencl, reference (see erne devices), or one "
+      "for each phase, as vision=vulkan,prefill=vulkan,decode=cpu" },
+    { "-dev, --device", "NAME:N", CLI_TEXT, AT(engine.device), 0, 0, COMPUTE,
+      "the device to compute on, as erne devices names it: vulkan:1" },
+    { "--no-fallback", NULL, CLI_FLAG, AT(no_fallback), 0, 0, COMPUTE,
+      "when a device is lost, end with exit code 6; otherwise the CPU goes on" },
+    { "--time-limit", "MS", CLI_INT, AT(engine.time_limit_ms), 0, INT_MAX, COMPUTE,
+      "milliseconds after which a device that does not answer is lost" },
+    { "--cache-dir", "DIR", CLI_TEXT, AT(engine.cache_dir), 0, 0, COMPUTE,
+      "where kernels compiled for devices are kept (default: ~/.cache/erne)" },
     { "--isa", "LEVEL", CLI_TEXT, AT(engine.isa), 0, 0, TIMED,
       "highest CPU instruction set to use: auto, c, avx2, avx512" },
 

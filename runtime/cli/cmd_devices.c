@@ -6,10 +6,19 @@
 
 static int print_device(void *user, const struct erne_device_info *d)
 {
+    char label[32];
+
     (void)user;
-    printf("%-10s %s (%s)", d->backend, d->name, d->detail);
+    /* What has a driver may be there more than once, and be asked for by number. */
+    if (d->driver)
+        snprintf(label, sizeof(label), "%s:%d", d->backend, d->index);
+    else
+        snprintf(label, sizeof(label), "%s", d->backend);
+    printf("%-10s %s (%s%s%s)", label, d->name, d->driver ? d->driver : "",
+           d->driver && d->detail ? "; " : "", d->detail ? d->detail : "");
     if (d->memory_bytes > 0)
-        printf(", %.1f GiB", (double)d->memory_bytes / 0x1p30);
+        printf(", %.1f GiB%s", (double)d->memory_bytes / 0x1p30,
+               d->driver && d->shares_memory ? " shared with the CPU" : "");
     putchar('\n');
     return 0;
 }

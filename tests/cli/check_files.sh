@@ -93,6 +93,15 @@ if ! grep -q __tsan_init "$erne"; then
     check '[ ! -e "$scratch/big.npy.part" ]' 'a size limit left a file'
 fi
 expect 4 'cuda' logits "$t" -p a -o "$scratch/no.npy" --backend cuda
+expect 4 'cuda' logits "$t" -p a -o "$scratch/no.npy" --device cuda:0
+expect 2 'behind the colon' logits "$t" -p a -o "$scratch/no.npy" --device cpu:first
+expect 2 'phase think' logits "$t" -p a -o "$scratch/no.npy" --backend think=cpu
+expect 2 'decode is placed twice' logits "$t" -p a -o "$scratch/no.npy" \
+    --backend decode=cpu,decode=auto
+expect 2 '--time-limit' logits "$t" -p a -o "$scratch/no.npy" --time-limit -1
+expect 0 '' logits "$t" -p 'abc' --backend prefill=reference,decode=auto \
+    -o "$scratch/phases.npy"
+expect 0 ' runs, ' logits "$t" -p 'abc' --verbose -o "$scratch/phases.npy"
 yes 3 | head -n 4000 >"$scratch/ids"
 expect 1 '4000 tokens' logits "$t" --tokens-file "$scratch/ids" \
     -o "$scratch/no.npy"

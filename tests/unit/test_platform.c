@@ -96,6 +96,22 @@ static void write_file(const char *path, const char *text)
     pf_file_close(&file);
 }
 
+static void test_folders(void **state)
+{
+    char cache[1024];
+
+    (void)state;
+    assert_int_equal(pf_dir_create("test_platform.dir/a//b"), 0);
+    assert_int_equal(pf_dir_create("test_platform.dir/a/b/"), 0);
+    assert_true(pf_path_is_dir("test_platform.dir/a/b"));
+    write_file(file_a, "no folder");
+    assert_int_equal(pf_dir_create(file_a), ERNE_EIO);
+    assert_int_equal(pf_path_remove(file_a), 0);
+    assert_int_equal(pf_cache_dir(cache, 1), ERNE_EFAIL);
+    if (pf_cache_dir(cache, sizeof(cache)) == 0)
+        assert_true(strlen(cache) > 1);
+}
+
 static void test_paths(void **state)
 {
     char **names = NULL;
@@ -285,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_file_offsets),
         cmocka_unit_test(test_file_failures),
         cmocka_unit_test(test_file_has_one_writer),
+        cmocka_unit_test(test_folders),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_map),
         cmocka_unit_test(test_pages),
