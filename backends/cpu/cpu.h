@@ -19,7 +19,7 @@ struct cpu_backend {
     struct cpu_kernels kernels;
     enum cpu_isa isa;
     int n_threads;
-    uint8_t *scratch;      /* one block, used by one node at a time */
+    uint8_t *scratch; /* one block, used by one node at a time */
     size_t scratch_bytes;
     atomic_int n_arrived; /* threads waiting at the barrier */
     atomic_uint round;    /* barriers passed */
@@ -69,9 +69,6 @@ extern const struct erne_op_impl cpu_matmul_onednn;                /* cpu_onednn
 
 /* --- cpu_matmul.c, for cpu_onednn.c and cpu_moe.c as well */
 
-/* Tokens whose sums a thread keeps at a time: 12 KiB, half of a small L1 cache. */
-enum { CPU_CHUNK = 48 };
-
 /* Bytes of acc [CPU_CHUNK, 64] for every thread. */
 size_t cpu_acc_bytes(const struct cpu_backend *cpu);
 
@@ -99,6 +96,9 @@ static inline int cpu_block_of(struct erne_scheme scheme)
 struct cpu_activations cpu_push_activations(struct erne_arena *arena,
                                             const struct erne_tensor *w, int block,
                                             int64_t n_tok);
+
+/* list [n] = first, first + 1, ..: the tokens of a chunk, for tile_int. */
+void cpu_count_from(int32_t *list, int64_t first, int64_t n);
 
 /* "oneDNN 2.6.3", or NULL in a build without it. */
 const char *cpu_onednn_version(char buf[32]);

@@ -9,19 +9,25 @@
 
 #include "runtime/op.h"
 
-/* A run of rows of quantised activations: x ~ scale * code, one scale a block. */
+/* Tokens whose sums a thread keeps at a time: 12 KiB, half of a small L1 cache. */
+enum { CPU_CHUNK = 48 };
+
+/* Quantised activations: x ~ scale * code, one scale a block. Blocks come one after the
+ * other, each with all its tokens, since that is how a tile goes through them. */
 struct cpu_q8 {
-    int8_t *codes; /* [T, k_pad] */
-    float *scale;  /* [T, n_blocks] */
-    float *sum;    /* [T, n_blocks]: the codes' sum, pays for zero points */
+    int8_t *codes; /* [n_blocks, T, block] */
+    float *scale;  /* [n_blocks, T] */
+    int32_t *sum;  /* [n_blocks, T]: the codes' sum, pays for zero points */
 };
 
 /* Activations in two parts, x ~ coarse + fine. The fine part refines the blocks in which
  * one outlier left too few steps to the other inputs; elsewhere its scale is 0. */
 struct cpu_activations {
     struct cpu_q8 coarse, fine;
+    bool *has_fine;   /* [T]: whether any block of a token has */
     int64_t k, k_pad; /* inputs, and with the zeros up to a whole weight group */
     int64_t n_blocks; /* k_pad / block */
+    int64_t n_tok;    /* T, tokens there is room for */
     int block;        /* 32 or 64, divides the weights' group */
 };
 
@@ -79,10 +85,11 @@ struct cpu_kernels {
     /* acc [n, 64] += x [n, k] (rows ldx apart) times the tile. By float codec. */
     void (*tile_float[ERNE_CODEC_W8])(float *acc, const struct cpu_tile *w,
                                       const float *x, int64_t ldx, int64_t n, int64_t k);
-    /* acc [n, 64] += tokens t .. t + n of x times the tile. By integer codec. */
+    /* acc [n, 64] += tokens from[0 .. n] of x times the tile; n <= CPU_CHUNK. By integer
+     * codec. */
     void (*tile_int[ERNE_CODEC_COUNT])(float *acc, const struct cpu_tile *w,
-                                       const struct cpu_activations *x, int64_t t,
-                                       int64_t n);
+                                       const struct cpu_activations *x,
+                                       const int32_t *from, int64_t n);
     /* Takes a page into the softmaxes of n_heads heads. q [n_heads, d] is scaled already.
      * By type of cache. */
     void (*attend[CPU_KV_TYPES])(struct cpu_softmax *s, const float *q, int64_t n_heads,

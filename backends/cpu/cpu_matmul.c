@@ -110,12 +110,12 @@ static size_t float_scratch(struct erne_backend *be, const struct erne_node *nod
 /* --------------------------------------------------------------- integer */
 
 static void push_q8(struct cpu_q8 *q, struct erne_arena *arena,
-                    const struct cpu_activations *x, int64_t n_tok)
+                    const struct cpu_activations *x)
 {
-    const size_t n_scales = (size_t)(n_tok * x->n_blocks) * sizeof(float);
-    q->codes = erne_arena_push(arena, (size_t)(n_tok * x->k_pad), 64);
-    q->scale = erne_arena_push(arena, n_scales, 64);
-    q->sum = erne_arena_push(arena, n_scales, 64);
+    const size_t n_blocks = (size_t)(x->n_tok * x->n_blocks);
+    q->codes = erne_arena_push(arena, n_blocks * (size_t)x->block, 64);
+    q->scale = erne_arena_push(arena, n_blocks * sizeof *q->scale, 64);
+    q->sum = erne_arena_push(arena, n_blocks * sizeof *q->sum, 64);
 }
 
 struct cpu_activations cpu_push_activations(struct erne_arena *arena,
@@ -125,9 +125,11 @@ struct cpu_activations cpu_push_activations(struct erne_arena *arena,
     struct cpu_activations x = { .k = w->dim[1],
                                  .k_pad = w->planes.k_pad,
                                  .n_blocks = w->planes.k_pad / block,
+                                 .n_tok = n_tok,
                                  .block = block };
-    push_q8(&x.coarse, arena, &x, n_tok);
-    push_q8(&x.fine, arena, &x, n_tok);
+    push_q8(&x.coarse, arena, &x);
+    push_q8(&x.fine, arena, &x);
+    x.has_fine = erne_arena_push(arena, (size_t)n_tok * sizeof *x.has_fine, 64);
     return x;
 }
 
@@ -137,6 +139,12 @@ static struct cpu_activations push_activations(struct erne_arena *arena,
 {
     const struct erne_tensor *w = node->src[ERNE_SRC_W];
     return cpu_push_activations(arena, w, cpu_block_of(w->scheme), node->dst->dim[0]);
+}
+
+void cpu_count_from(int32_t *list, int64_t first, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        list[i] = (int32_t)(first + i);
 }
 
 /* x: [T, K], W: tile64 w8, w4 or w2 [N, K], dst: [T, N'] */
@@ -155,10 +163,12 @@ static int int_run(struct erne_backend *be, const struct erne_node *node,
     cpu_barrier(cpu);
     for (int64_t t = 0; t < n_tok; t += CPU_CHUNK) {
         const int64_t n = cpu_min(CPU_CHUNK, n_tok - t);
+        int32_t from[CPU_CHUNK];
+        cpu_count_from(from, t, n);
         for (int64_t tile = tiles.first; tile < tiles.end; tile++) {
             const struct cpu_tile weights = cpu_tile_of(cpu, w, tile);
             memset(acc, 0, (size_t)n * ERNE_TILE_ROWS * sizeof *acc);
-            cpu->kernels.tile_int[w->scheme.codec](acc, &weights, &x, t, n);
+            cpu->kernels.tile_int[w->scheme.codec](acc, &weights, &x, from, n);
             cpu_finish_tile(cpu, node, tile, t, n, acc);
         }
     }

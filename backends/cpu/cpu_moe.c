@@ -59,7 +59,7 @@ struct moe {
     int32_t *token; /* [slots] */
     float *hidden;  /* [slots, n_ff] */
     float *rows;    /* [slots, K]: inputs by slot; float weights */
-    struct cpu_activations tokens, slots, mid; /* inputs by token and by slot, hidden */
+    struct cpu_activations tokens, mid; /* inputs by token, hidden by slot */
 };
 
 static const struct erne_tensor *first_of(const struct erne_tensor *bank)
@@ -93,9 +93,7 @@ static struct moe lay_out(struct cpu_backend *cpu, const struct erne_node *node,
     m.token = erne_arena_push(arena, (size_t)n_slots * sizeof *m.token, 64);
     m.hidden = erne_arena_push(arena, (size_t)(n_slots * m.n_ff) * sizeof(float), 64);
     if (m.is_int) {
-        const int block = block_of(m.up);
-        m.tokens = cpu_push_activations(arena, first_of(m.up), block, n_tok);
-        m.slots = cpu_push_activations(arena, first_of(m.up), block, n_slots);
+        m.tokens = cpu_push_activations(arena, first_of(m.up), block_of(m.up), n_tok);
         m.mid = cpu_push_activations(arena, first_of(m.down), block_of(m.down), n_slots);
     } else {
         m.rows =
@@ -125,47 +123,37 @@ static bool sort_slots(const struct moe *m)
     return true;
 }
 
-static void copy_q8(const struct cpu_q8 *dst, const struct cpu_q8 *src, int64_t slot,
-                    int64_t t, const struct cpu_activations *x)
-{
-    const size_t n_scales = (size_t)x->n_blocks * sizeof(float);
-    memcpy(dst->codes + slot * x->k_pad, src->codes + t * x->k_pad, (size_t)x->k_pad);
-    memcpy(dst->scale + slot * x->n_blocks, src->scale + t * x->n_blocks, n_scales);
-    memcpy(dst->sum + slot * x->n_blocks, src->sum + t * x->n_blocks, n_scales);
-}
-
-/* Inputs by slot. A single token needs no copies: all its slots share its row. */
+/* Inputs by slot for float weights. A single token needs no copies: all its slots share
+ * its row. */
 static void gather(const struct moe *m)
 {
     const struct erne_tensor *x = m->node->src[ERNE_SRC_X];
     const struct cpu_range slots = cpu_share(m->start[m->n_experts]);
-    for (int64_t s = slots.first; s < slots.end; s++) {
-        const int64_t t = m->token[s];
-        if (m->is_int) {
-            copy_q8(&m->slots.coarse, &m->tokens.coarse, s, t, &m->slots);
-            copy_q8(&m->slots.fine, &m->tokens.fine, s, t, &m->slots);
-        } else {
-            memcpy(m->rows + s * x->dim[1], cpu_row(x, t),
-                   (size_t)x->dim[1] * sizeof(float));
-        }
-    }
+    for (int64_t s = slots.first; s < slots.end; s++)
+        memcpy(m->rows + s * x->dim[1], cpu_row(x, m->token[s]),
+               (size_t)x->dim[1] * sizeof(float));
 }
 
 /* ------------------------------------------------------------ the phases */
 
-/* acc [n, 64] = inputs of slots s .. s + n times the tile of w. */
+/* What a tile is multiplied by, for integer weights and for others. */
+struct inputs {
+    const struct cpu_activations *x;
+    const int32_t *from; /* rows of x */
+    const float *rows;   /* [n, K] */
+};
+
+/* acc [n, 64] = n inputs times the tile of w: those that `from` lists, or rows. */
 static void multiply(const struct moe *m, const struct erne_tensor *w, int64_t tile,
-                     const struct cpu_activations *x, const float *rows, int64_t s,
-                     int64_t n)
+                     const struct inputs *in, int64_t n)
 {
     const struct cpu_tile weights = cpu_tile_of(m->cpu, w, tile);
     const int64_t k = w->dim[1];
     memset(m->acc, 0, (size_t)n * ERNE_TILE_ROWS * sizeof(float));
     if (m->is_int)
-        m->cpu->kernels.tile_int[w->scheme.codec](m->acc, &weights, x, s, n);
+        m->cpu->kernels.tile_int[w->scheme.codec](m->acc, &weights, in->x, in->from, n);
     else
-        m->cpu->kernels.tile_float[w->scheme.codec](m->acc, &weights, rows + s * k, k, n,
-                                                    k);
+        m->cpu->kernels.tile_float[w->scheme.codec](m->acc, &weights, in->rows, k, n, k);
 }
 
 /* Hidden values of one expert's slots from one tile of its gate and up rows. */
@@ -176,9 +164,10 @@ static void gate_up_tile(const struct moe *m, int64_t expert, int64_t tile)
     const bool one = m->n_tok == 1;
     for (int64_t s = m->start[expert]; s < end && n_cols > 0; s += CPU_CHUNK) {
         const int64_t n = cpu_min(CPU_CHUNK, end - s);
-        const float *x = one ? cpu_row(m->node->src[ERNE_SRC_X], 0) : m->rows;
-        multiply(m, &m->up->bank[expert], tile, one ? &m->tokens : &m->slots, x,
-                 one ? 0 : s, n);
+        const struct erne_tensor *x = m->node->src[ERNE_SRC_X];
+        const struct inputs in = { &m->tokens, m->token + s,
+                                   one ? cpu_row(x, 0) : m->rows + s * x->dim[1] };
+        multiply(m, &m->up->bank[expert], tile, &in, n);
         for (int64_t i = 0; i < n; i++) {
             const struct cpu_epilogue e = {
                 .act = ERNE_ACT_SWIGLU,
@@ -250,7 +239,10 @@ static void down_tile(const struct moe *m, int64_t tile)
     for (int64_t e = 0; e < m->n_experts; e++) {
         for (int64_t s = m->start[e]; s < m->start[e + 1]; s += CPU_CHUNK) {
             const int64_t n = cpu_min(CPU_CHUNK, m->start[e + 1] - s);
-            multiply(m, &m->down->bank[e], tile, &m->mid, m->hidden, s, n);
+            int32_t from[CPU_CHUNK];
+            const struct inputs in = { &m->mid, from, m->hidden + s * m->n_ff };
+            cpu_count_from(from, s, n);
+            multiply(m, &m->down->bank[e], tile, &in, n);
             add_slots(m, e, s, n, col, n_cols);
         }
     }
@@ -278,7 +270,7 @@ static int ffn_run(struct erne_backend *be, const struct erne_node *node,
     cpu_barrier(cpu);
     if (m.start[m.n_experts] < 0)
         return ERNE_EINVAL;
-    if (m.n_tok > 1) {
+    if (m.n_tok > 1 && !m.is_int) {
         gather(&m);
         cpu_barrier(cpu);
     }

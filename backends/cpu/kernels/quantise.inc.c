@@ -13,7 +13,7 @@ static const float TOLERANCE = 6.5e-3f;
 
 /* codes [n] = round(x / step) and their sum; rest [n] = what they miss. The squares of
  * the rest, summed. */
-static float round_block(int8_t *codes, float *sum, float *rest, int n, float step)
+static float round_block(int8_t *codes, int32_t *sum, float *rest, int n, float step)
 {
     vf inv = v_set1(step > 0 ? 1.0f / step : 0.0f), minus = v_set1(-step);
     vf total = v_set1(0.0f), error = v_set1(0.0f);
@@ -27,7 +27,7 @@ static float round_block(int8_t *codes, float *sum, float *rest, int n, float st
         total = v_add(total, q);
         error = v_fma(x, x, error);
     }
-    *sum = v_sum(total);
+    *sum = (int32_t)v_sum(total);
     return v_sum(error);
 }
 
@@ -54,36 +54,54 @@ static void load_block(float *dst, const struct cpu_activations *x, const float 
     memset(dst + n, 0, (size_t)(x->block - n) * sizeof *dst);
 }
 
+/* The error that a block may keep so that those of all blocks that keep theirs sum up to
+ * `most`: the few blocks above it are refined. */
+static float error_limit(const struct cpu_activations *x, const float *error, float most)
+{
+    enum { STEPS = 12 };
+    float low = 0.0f, high = most;
+    for (int i = 0; i < STEPS; i++) {
+        const float limit = 0.5f * (low + high);
+        float kept = 0.0f;
+        for (int64_t b = 0; b < x->n_blocks; b++)
+            kept += error[b * x->n_tok] <= limit ? error[b * x->n_tok] : 0.0f;
+        if (kept <= most)
+            low = limit;
+        else
+            high = limit;
+    }
+    return low;
+}
+
 static void quantise(const struct cpu_activations *x, int64_t t, const float *src)
 {
     float rest[64];
-    int8_t *codes = x->coarse.codes + t * x->k_pad;
-    float *scale = x->coarse.scale + t * x->n_blocks;
-    float *fine_scale = x->fine.scale + t * x->n_blocks;
+    float *fine_scale = x->fine.scale + t;
     float error = 0.0f, square = 0.0f;
     for (int64_t b = 0; b < x->n_blocks; b++) {
+        const int64_t at = b * x->n_tok + t;
         float s;
         load_block(rest, x, src, b);
-        scale[b] = block_range(rest, x->block, &s) / 127.0f;
+        const float scale = block_range(rest, x->block, &s) / 127.0f;
         square += s;
-        fine_scale[b] =
-            round_block(codes + b * x->block, &x->coarse.sum[t * x->n_blocks + b], rest,
-                        x->block, scale[b]); /* the error, for the time being */
-        error += fine_scale[b];
+        x->coarse.scale[at] = scale;
+        x->fine.scale[at] = round_block(x->coarse.codes + at * x->block,
+                                        &x->coarse.sum[at], rest, x->block, scale);
+        error += x->fine.scale[at]; /* the error, for the time being */
     }
-    float most = TOLERANCE * TOLERANCE * square;
-    float share = error <= most ? FLT_MAX : most / (float)x->n_blocks;
+    const float most = TOLERANCE * TOLERANCE * square;
+    x->has_fine[t] = error > most;
+    const float limit = error <= most ? FLT_MAX : error_limit(x, fine_scale, most);
     for (int64_t b = 0; b < x->n_blocks; b++) {
-        float *sum = &x->fine.sum[t * x->n_blocks + b];
-        bool is_fine = fine_scale[b] > share;
-        fine_scale[b] = is_fine ? scale[b] / 254.0f : 0.0f;
-        *sum = 0.0f;
+        const int64_t at = b * x->n_tok + t;
+        const bool is_fine = x->fine.scale[at] > limit;
+        x->fine.scale[at] = is_fine ? x->coarse.scale[at] / 254.0f : 0.0f;
         if (!is_fine)
             continue;
         load_block(rest, x, src, b);
         for (int i = 0; i < x->block; i++)
-            rest[i] -= scale[b] * (float)codes[b * x->block + i];
-        round_block(x->fine.codes + t * x->k_pad + b * x->block, sum, rest, x->block,
-                    fine_scale[b]);
+            rest[i] -= x->coarse.scale[at] * (float)x->coarse.codes[at * x->block + i];
+        round_block(x->fine.codes + at * x->block, &x->fine.sum[at], rest, x->block,
+                    x->fine.scale[at]);
     }
 }

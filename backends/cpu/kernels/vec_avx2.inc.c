@@ -74,7 +74,7 @@ static inline vi i_load(const uint8_t *p)
 }
 
 static inline void i_store(uint8_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }
-static inline vi i_zero(void) { return _mm256_setzero_si256(); }
+static inline vi i_set1(int32_t a) { return _mm256_set1_epi32(a); }
 
 static inline vi i_set4(const int8_t *p)
 {
@@ -119,6 +119,9 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
 {
     return i_dot_u4(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
 }
+
+/* Four sums that stay in registers in a loop: gcc 12 would store them in every turn. */
+#define I_PIN(a, b, c, d) __asm__("" : "+x"(a), "+x"(b), "+x"(c), "+x"(d));
 
 #define VEC_ROWS(X) X(0) X(1)
 enum { N_VEC_ROWS = 2 };

@@ -60,7 +60,7 @@ static inline void v_store_i8(int8_t *p, vf a)
 
 static inline vi i_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
 static inline void i_store(uint8_t *p, vi a) { _mm512_storeu_si512(p, a); }
-static inline vi i_zero(void) { return _mm512_setzero_si512(); }
+static inline vi i_set1(int32_t a) { return _mm512_set1_epi32(a); }
 
 static inline vi i_set4(const int8_t *p)
 {
@@ -93,6 +93,9 @@ static inline vi i_unpack_w8(vi a)
 
 static inline vi i_dot_u4(vi acc, vi w, vi x) { return _mm512_dpbusd_epi32(acc, w, x); }
 static inline vi i_dot_w8(vi acc, vi w, vi x) { return _mm512_dpbusd_epi32(acc, w, x); }
+
+/* Four sums that stay in registers in a loop: gcc 12 would store them in every turn. */
+#define I_PIN(a, b, c, d) __asm__("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d));
 
 #define VEC_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
 enum { N_VEC_ROWS = 6 };

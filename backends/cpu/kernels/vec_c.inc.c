@@ -84,7 +84,7 @@ static inline void i_store(uint8_t *p, vi a)
     memcpy(p, a.v, sizeof a.v);
 }
 
-static inline vi i_zero(void) LANES(vi, 0)
+static inline vi i_set1(int32_t a) LANES(vi, a)
 
 /* The four codes at p in every lane. */
 static inline vi i_set4(const int8_t *p)
@@ -139,6 +139,9 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
     LANES(vi, acc.v[i] + dot4(w.v[i], x.v[i], true))
 
 #undef LANES
+
+/* Tells the compiler to keep four sums in registers, where that helps. */
+#define I_PIN(a, b, c, d)
 
 /* How many tokens the inner loops of matrix products hold in registers. */
 #define VEC_ROWS(X) X(0) X(1)
