@@ -1,0 +1,170 @@
+/* vk_attention.c -- attention over the cache and inside segments; both are
+ * shaders/attention.comp, told apart by where keys and values come from. */
+#include "backends/vulkan/vk_ops.h"
+
+enum { FROM_F16, FROM_F32, FROM_ROWS };
+enum { MOST_LANES = 64, SHARED_FLOATS = 7168 };
+
+/* Heads and rows of a node of either operator. */
+struct shape {
+    int source;
+    int64_t d, n_kv_heads, n_group, n_rows;
+    float scale;
+};
+
+static struct shape shape_of(const struct erne_node *node)
+{
+    struct shape s = { .n_rows = node->dst->dim[0] };
+
+    if (node->op == ERNE_OP_SEGMENT_ATTENTION) {
+        s.source = FROM_ROWS;
+        s.d = node->params.segment_attention.head_dim;
+        s.n_kv_heads = node->params.segment_attention.n_heads;
+        s.n_group = 1;
+        s.scale = node->params.segment_attention.scale;
+    } else {
+        s.source = node->src[ERNE_SRC_K]->type == ERNE_TYPE_F16 ? FROM_F16 : FROM_F32;
+        s.d = node->params.attention.head_dim;
+        s.n_kv_heads = node->params.attention.n_kv_heads;
+        s.n_group = node->params.attention.n_heads / s.n_kv_heads;
+        s.scale = node->params.attention.scale;
+    }
+    return s;
+}
+
+/* Queries that share the reading of keys: as many as there are, shared memory holds, and
+ * registers hold sums of. */
+static uint32_t n_at_once(const struct shape *s)
+{
+    uint32_t n = 8;
+
+    while (n > 1 && (n * (s->d + 64) > SHARED_FLOATS || n / 2 >= s->n_rows * s->n_group))
+        n /= 2;
+    return n;
+}
+
+static struct vk_pipeline_key key_of(const struct shape *s)
+{
+    const int64_t n_words = s->source == FROM_F16 ? s->d / 2 : s->d;
+    uint32_t lanes = MOST_LANES;
+
+    while (lanes > 16 && lanes / 2 >= n_words)
+        lanes /= 2;
+    return (struct vk_pipeline_key){
+        VK_SHADER_attention, { lanes, (uint32_t)s->source, (uint32_t)s->d, n_at_once(s) }
+    };
+}
+
+/* Few queries cannot fill a device: then several workgroups share their positions. */
+static int64_t n_splits(const struct vk_backend *vk, const struct shape *s)
+{
+    const int64_t wanted = vk->dev.is_cpu ? 4 : 64;
+    const int64_t n_groups =
+        s->n_kv_heads * ((s->n_rows * s->n_group + n_at_once(s) - 1) / n_at_once(s));
+    const int64_t n = wanted / n_groups;
+
+    return s->source == FROM_ROWS || n < 2 ? 1 : n < 16 ? n : 16;
+}
+
+static struct vk_pipeline_key merge_key(const struct vk_backend *vk)
+{
+    return (struct vk_pipeline_key){ VK_SHADER_attention_merge, { vk->lanes } };
+}
+
+static int prepare(struct erne_backend *be, struct erne_node *node)
+{
+    const struct vk_backend *vk = vk_of(be);
+    const struct shape s = shape_of(node);
+    const struct vk_pipeline_key key = key_of(&s), merge = merge_key(vk);
+
+    if (!vk_fits(be, node) || (s.source == FROM_F16 && s.d % 2 != 0) ||
+        s.d + 64 > SHARED_FLOATS)
+        return ERNE_EUNSUPPORTED;
+    ERNE_TRY(vk_need(be, &key));
+    return n_splits(vk, &s) > 1 ? vk_need(be, &merge) : 0;
+}
+
+static uint64_t parts_bytes(const struct shape *s, int64_t splits, int64_t n_rows)
+{
+    return (uint64_t)(n_rows * s->n_kv_heads * s->n_group * splits * (s->d + 2)) * 4;
+}
+
+static size_t scratch(struct erne_backend *be, const struct erne_node *node)
+{
+    const struct shape s = shape_of(node);
+    const int64_t splits = n_splits(vk_of(be), &s);
+
+    return splits > 1 ? (size_t)parts_bytes(&s, splits, s.n_rows) : 0;
+}
+
+static int merge(struct erne_backend *be, const struct erne_node *node,
+                 const struct shape *s, int64_t splits, int64_t n)
+{
+    const struct vk_pipeline_key key = merge_key(vk_of(be));
+    struct vk_op op = vk_op_begin(be, &key);
+
+    vk_op_scratch(&op, 0, parts_bytes(s, splits, n), VK_READ);
+    vk_op_push(&op, 0);
+    vk_op_rows(&op, node->dst, 0, n, VK_WRITE);
+    vk_op_push(&op, (uint32_t)(s->n_kv_heads * s->n_group));
+    vk_op_push(&op, (uint32_t)s->d);
+    vk_op_push(&op, (uint32_t)splits);
+    return vk_op_dispatch(&op, s->n_kv_heads * s->n_group, n, 1);
+}
+
+/* Keys and values: a cache is dense, rows have a stride. */
+static void bind_kv(struct vk_op *op, const struct shape *s, const struct erne_tensor *t,
+                    int64_t n)
+{
+    if (s->source == FROM_ROWS) {
+        vk_op_rows(op, t, 0, n, VK_READ);
+    } else {
+        vk_op_dense(op, t, VK_READ);
+        vk_op_push(op, 0);
+    }
+}
+
+/* q: [T, H * d]; k, v: caches, table: i32 [P], position: i32 [T]; or k, v: [T, H * d],
+ * bounds: i32 [T, 2]. dst: [T, H * d] */
+static int run(struct erne_backend *be, const struct erne_node *node,
+               const struct erne_step *step)
+{
+    const struct shape s = shape_of(node);
+    const struct vk_pipeline_key key = key_of(&s);
+    const int64_t n = erne_tensor_rows(node->dst, step);
+    const int64_t splits = n_splits(vk_of(be), &s), at_once = key.spec[3];
+    const bool rows = s.source == FROM_ROWS;
+    struct vk_op op = vk_op_begin(be, &key);
+
+    vk_op_rows(&op, node->src[ERNE_SRC_X], 0, n, VK_READ);
+    bind_kv(&op, &s, node->src[ERNE_SRC_K], n);
+    bind_kv(&op, &s, node->src[ERNE_SRC_V], n);
+    vk_op_dense(&op, rows ? NULL : node->src[ERNE_SRC_TABLE], VK_READ);
+    vk_op_dense(&op, node->src[rows ? ERNE_SRC_BOUNDS : ERNE_SRC_QPOS], VK_READ);
+    if (splits > 1) {
+        vk_op_scratch(&op, 0, parts_bytes(&s, splits, n), VK_WRITE);
+        vk_op_push(&op, 0);
+        vk_op_push(&op, 0);
+    } else {
+        vk_op_rows(&op, node->dst, 0, n, VK_WRITE);
+    }
+    vk_op_push(&op, (uint32_t)n);
+    vk_op_push(&op, (uint32_t)s.n_kv_heads);
+    vk_op_push(&op, (uint32_t)s.n_group);
+    vk_op_push_float(&op, s.scale);
+    vk_op_push(&op, (uint32_t)splits);
+    ERNE_TRY(vk_op_dispatch(&op, (n * s.n_group + at_once - 1) / at_once, s.n_kv_heads,
+                            splits));
+    return splits > 1 ? merge(be, node, &s, splits, n) : 0;
+}
+
+const struct erne_op_impl vk_attention = { .name = "shader",
+                                           .prepare = prepare,
+                                           .scratch = scratch,
+                                           .run = run,
+                                           .release = vk_release };
+const struct erne_op_impl vk_segment_attention = { .name = "shader",
+                                                   .prepare = prepare,
+                                                   .scratch = scratch,
+                                                   .run = run,
+                                                   .release = vk_release };

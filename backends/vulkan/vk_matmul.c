@@ -1,0 +1,158 @@
+/* vk_matmul.c -- matrix products: how they are cut into dispatches. The work is in
+ * shaders/matmul.comp. */
+#include "backends/vulkan/vk_ops.h"
+
+/* --------------------------------------------------------------- pieces */
+
+static uint64_t tile_codes_bytes(const struct erne_tensor *w)
+{
+    return w->planes.codes_bytes / (uint64_t)(w->planes.n_pad / ERNE_TILE_ROWS);
+}
+
+struct vk_piece vk_piece_of(const struct vk_backend *vk, const struct erne_tensor *w,
+                            int64_t first_tile)
+{
+    const uint64_t codes = tile_codes_bytes(w);
+    const uint64_t scales = (uint64_t)w->planes.n_groups * ERNE_TILE_ROWS * 2;
+    const uint64_t most = (vk->dev.max_binding - vk->dev.bind_align) / codes;
+    const int64_t n_left = w->planes.n_pad / ERNE_TILE_ROWS - first_tile;
+    struct vk_piece p = { .first_tile = first_tile, .n_tiles = n_left };
+
+    if ((uint64_t)n_left > most)
+        p.n_tiles = most > 0 ? (int64_t)most : 1;
+    p.codes = (const uint8_t *)w->data + (uint64_t)first_tile * codes;
+    p.codes_bytes = (uint64_t)p.n_tiles * codes;
+    p.scales_bytes = (uint64_t)p.n_tiles * scales;
+    if (w->planes.scales_bytes > 0)
+        p.scales = (const uint8_t *)w->data + w->planes.scales_offset +
+                   (uint64_t)first_tile * scales;
+    if (w->planes.minima_bytes > 0)
+        p.minima = (const uint8_t *)w->data + w->planes.minima_offset +
+                   (uint64_t)first_tile * scales;
+    return p;
+}
+
+/* ----------------------------------------------------------------- shape */
+
+uint32_t vk_matmul_at_once(int64_t n_tok)
+{
+    return n_tok <= 1 ? 1 : n_tok == 2 ? 2 : n_tok <= 4 ? 4 : 8;
+}
+
+/* Teams of a workgroup. Few tokens on a wide device share the inputs of a tile, as there
+ * are few tiles; a processor has few cores and likes long loops. */
+struct vk_pipeline_key vk_matmul_key(struct erne_backend *be, const struct erne_tensor *w,
+                                     int64_t n_tok, bool experts)
+{
+    const bool is_wide = !vk_of(be)->dev.is_cpu, split = is_wide && n_tok <= 4;
+    const uint32_t n_teams = split ? 8 : is_wide || n_tok > 4 ? 4 : 1;
+
+    return (struct vk_pipeline_key){ VK_SHADER_matmul,
+                                     { w->scheme.codec, w->scheme.asym, n_teams, split,
+                                       vk_matmul_at_once(n_tok), experts } };
+}
+
+int64_t vk_matmul_groups(const struct vk_pipeline_key *key, const struct vk_piece *p)
+{
+    const int64_t n_tiles = key->spec[3] ? 1 : key->spec[2];
+
+    return (p->n_tiles + n_tiles - 1) / n_tiles;
+}
+
+void vk_matmul_push(struct vk_op *op, const struct erne_tensor *w,
+                    const struct vk_piece *p, int64_t n_tok)
+{
+    const int64_t k_pad = w->planes.k_pad;
+
+    vk_op_push(op, (uint32_t)n_tok);
+    vk_op_push(op, (uint32_t)w->dim[1]);
+    vk_op_push(op, (uint32_t)(k_pad / erne_codec_cell_inputs(w->scheme.codec)));
+    vk_op_push(op, (uint32_t)(w->scheme.group ? w->scheme.group : k_pad));
+    vk_op_push(op, (uint32_t)w->planes.n_groups);
+    vk_op_push(op, (uint32_t)p->first_tile);
+    vk_op_push(op, (uint32_t)p->n_tiles);
+    vk_op_push(op, (uint32_t)w->dim[0]);
+}
+
+/* Rows that all of x, dst and residual can show in one binding. */
+static int64_t most_rows(const struct vk_backend *vk, const struct erne_node *node)
+{
+    const struct erne_tensor *tensors[] = { node->src[ERNE_SRC_X], node->dst,
+                                            node->src[ERNE_SRC_RESIDUAL] };
+    int64_t most = vk->dev.props.limits.maxComputeWorkGroupCount[1];
+
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(tensors); i++) {
+        const uint64_t room = vk->dev.max_binding - vk->dev.bind_align;
+
+        if (tensors[i] &&
+            room / sizeof(float) / (uint64_t)tensors[i]->stride < (uint64_t)most)
+            most = (int64_t)(room / sizeof(float) / (uint64_t)tensors[i]->stride);
+    }
+    return most / 8 * 8;
+}
+
+static int prepare(struct erne_backend *be, struct erne_node *node)
+{
+    const struct erne_tensor *w = node->src[ERNE_SRC_W];
+    const struct vk_pipeline_key full = vk_matmul_key(be, w, node->dst->dim[0], false);
+    const struct vk_pipeline_key one = vk_matmul_key(be, w, 1, false);
+
+    if (most_rows(vk_of(be), node) < 1 ||
+        tile_codes_bytes(w) + vk_of(be)->dev.bind_align > vk_of(be)->dev.max_binding)
+        return ERNE_EUNSUPPORTED;
+    ERNE_TRY(vk_need(be, &full));
+    /* Of many rows of logits a step usually wants one. */
+    return node->dst->rows_of == ERNE_ROWS_OUTPUTS ? vk_need(be, &one) : 0;
+}
+
+/* ------------------------------------------------------------------- run */
+
+/* Rows first .. first + n - 1 of a product by a piece of its weight. */
+static int dispatch(struct erne_backend *be, const struct erne_node *node,
+                    const struct vk_pipeline_key *key, const struct vk_piece *p,
+                    int64_t first, int64_t n)
+{
+    const struct erne_tensor *bias = node->src[ERNE_SRC_BIAS];
+    const struct erne_tensor *residual = node->src[ERNE_SRC_RESIDUAL];
+    struct vk_op op = vk_op_begin(be, key);
+
+    vk_op_rows(&op, node->src[ERNE_SRC_X], first, n, VK_READ);
+    vk_op_weight(&op, p->codes, p->codes_bytes, 16);
+    vk_op_weight(&op, p->scales, p->scales_bytes, 8);
+    vk_op_weight(&op, p->minima, p->scales_bytes, 8);
+    vk_op_dense(&op, bias, VK_READ);
+    vk_op_rows(&op, residual, first, n, VK_READ);
+    vk_op_rows(&op, node->dst, first, n, VK_WRITE);
+    vk_matmul_push(&op, node->src[ERNE_SRC_W], p, n);
+    vk_op_push(&op, (uint32_t)node->dst->dim[1]);
+    vk_op_push(&op, node->params.matmul.act);
+    vk_op_push(&op, bias != NULL);
+    vk_op_push(&op, residual != NULL);
+    return vk_op_dispatch(&op, vk_matmul_groups(key, p),
+                          (n + key->spec[4] - 1) / key->spec[4], 1);
+}
+
+/* x: [T, K], W: tile64 [N, K], bias: [N], residual, dst: [T, N'] */
+static int run(struct erne_backend *be, const struct erne_node *node,
+               const struct erne_step *step)
+{
+    const struct erne_tensor *w = node->src[ERNE_SRC_W];
+    const int64_t n_tok = erne_tensor_rows(node->dst, step);
+    const int64_t most = most_rows(vk_of(be), node);
+    const bool one = n_tok == 1 && node->dst->rows_of == ERNE_ROWS_OUTPUTS;
+    const struct vk_pipeline_key key =
+        vk_matmul_key(be, w, one ? 1 : node->dst->dim[0], false);
+    struct vk_piece p;
+
+    for (int64_t tile = 0; tile * ERNE_TILE_ROWS < w->planes.n_pad; tile += p.n_tiles) {
+        p = vk_piece_of(vk_of(be), w, tile);
+        for (int64_t t = 0; t < n_tok; t += most)
+            ERNE_TRY(
+                dispatch(be, node, &key, &p, t, n_tok - t < most ? n_tok - t : most));
+    }
+    return 0;
+}
+
+const struct erne_op_impl vk_matmul = {
+    .name = "shader", .prepare = prepare, .run = run, .release = vk_release
+};
