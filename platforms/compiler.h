@@ -32,9 +32,16 @@
 #endif
 #ifdef ERNE_HAVE_ASAN
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
+/* Around calls into a foreign library that keeps memory until it is unloaded, when the
+ * sanitizer no longer knows whose it was. */
+#define ERNE_LEAKS_BEGIN() __lsan_disable()
+#define ERNE_LEAKS_END()   __lsan_enable()
 #define ERNE_POISON(p, n_bytes) __asan_poison_memory_region(p, n_bytes)
 #define ERNE_UNPOISON(p, n_bytes) __asan_unpoison_memory_region(p, n_bytes)
 #else
+#define ERNE_LEAKS_BEGIN()       ((void)0)
+#define ERNE_LEAKS_END()         ((void)0)
 #define ERNE_POISON(p, n_bytes) ((void)(p), (void)(n_bytes))
 #define ERNE_UNPOISON(p, n_bytes) ((void)(p), (void)(n_bytes))
 #endif

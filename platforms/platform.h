@@ -129,5 +129,7 @@ struct pf_lib;
 int pf_lib_open(struct pf_lib **out, const char *name);
 void *pf_lib_symbol(struct pf_lib *lib, const char *name);
 void pf_lib_close(struct pf_lib **lib);
+/* Closes, but leaves the library in the process: drivers do not unload cleanly. */
+void pf_lib_keep(struct pf_lib **lib);
 
 #endif

@@ -113,7 +113,9 @@ static int open_instance(struct vk_device *dev, struct erne_error *err)
         (PFN_vkCreateInstance)dev->fn.GetInstanceProcAddr(NULL, "vkCreateInstance");
     if (!dev->fn.CreateInstance)
         return erne_fail(err, ERNE_EUNSUPPORTED, "vulkan: the loader has no instances");
+    ERNE_LEAKS_BEGIN();
     VK_DO(result, &dev->fn, CreateInstance, &info, NULL, &dev->instance);
+    ERNE_LEAKS_END();
     if (result != VK_SUCCESS) {
         dev->instance = VK_NULL_HANDLE;
         return erne_fail(
@@ -185,9 +187,13 @@ static bool is_usable(struct vk_device *dev)
 static int list_devices(struct vk_device *dev, VkPhysicalDevice list[MAX_DEVICES],
                         uint32_t *n)
 {
+    VkResult result;
+
     *n = MAX_DEVICES;
-    VK_TRY(dev, EnumeratePhysicalDevices, dev->instance, n, list);
-    return 0;
+    ERNE_LEAKS_BEGIN();
+    VK_DO(result, &dev->fn, EnumeratePhysicalDevices, dev->instance, n, list);
+    ERNE_LEAKS_END();
+    return vk_device_status(dev, result);
 }
 
 /* The usable device with that number among the usable. */
@@ -235,6 +241,7 @@ static int find_import(struct vk_device *dev)
     };
     bool has;
 
+    dev->import_align = 0;
     ERNE_TRY(has_extension(dev, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME, &has));
     if (dev->fn.fault && dev->fn.fault->no_host_import)
         has = false;
@@ -336,32 +343,35 @@ void vk_device_close(struct vk_device *dev)
         dev->fn.DestroyDevice(dev->device, NULL);
     if (dev->instance && dev->fn.DestroyInstance)
         dev->fn.DestroyInstance(dev->instance, NULL);
-    pf_lib_close(&dev->loader);
+    pf_lib_keep(&dev->loader); /* threads of drivers may outlive their devices */
     *dev = (struct vk_device){ 0 };
 }
 
 /* ---------------------------------------------------------------- listing */
 
-/* What people want to know, as one line. */
-static void describe(const struct vk_device *dev, char *text, size_t cap)
-{
-    const uint32_t v = dev->props.apiVersion;
+enum { UUID_TEXT = 2 * VK_UUID_SIZE + 1 };
 
-    snprintf(text, cap, "Vulkan %u.%u, driver %08x, %s memory, subgroups of %u",
-             VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v), dev->props.driverVersion,
-             dev->on_host ? "the host's" : "own", dev->subgroup);
-}
-
-static int visit_one(struct vk_device *dev,
+static int visit_one(struct vk_device *dev, int index,
                      int (*visit)(void *user, const struct erne_device_info *info),
                      void *user)
 {
-    char detail[160];
+    const uint32_t v = dev->props.apiVersion, w = dev->props.driverVersion;
+    char detail[96], driver[48], uuid[UUID_TEXT];
     struct erne_device_info info = { .backend = "vulkan",
+                                     .index = index,
                                      .name = dev->props.deviceName,
-                                     .detail = detail };
+                                     .driver = driver,
+                                     .uuid = uuid,
+                                     .detail = detail,
+                                     .shares_memory = dev->import_align > 0 };
 
-    describe(dev, detail, sizeof(detail));
+    /* How the number is made up differs between drivers; this is Vulkan's own way. */
+    snprintf(driver, sizeof(driver), "%u.%u.%u of %04x", VK_API_VERSION_MAJOR(w),
+             VK_API_VERSION_MINOR(w), VK_API_VERSION_PATCH(w), dev->props.vendorID);
+    snprintf(detail, sizeof(detail), "Vulkan %u.%u, subgroups of %u",
+             VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v), dev->subgroup);
+    for (size_t i = 0; i < VK_UUID_SIZE; i++)
+        snprintf(uuid + 2 * i, 3, "%02x", dev->id.deviceUUID[i]);
     for (uint32_t i = 0; i < dev->memory.memoryHeapCount; i++)
         if (dev->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)
             info.memory_bytes += dev->memory.memoryHeaps[i].size;
@@ -374,14 +384,14 @@ int vk_device_visit(int (*visit)(void *user, const struct erne_device_info *info
     struct vk_device dev = { 0 };
     VkPhysicalDevice list[MAX_DEVICES];
     uint32_t n = 0;
-    int st = 0;
+    int st = 0, index = 0;
 
     if (open_instance(&dev, NULL) == 0 && list_devices(&dev, list, &n) == 0)
         for (uint32_t i = 0; i < n && st == 0; i++) {
             dev.physical = list[i];
             read_facts(&dev);
-            if (is_usable(&dev))
-                st = visit_one(&dev, visit, user);
+            if (is_usable(&dev) && find_import(&dev) == 0)
+                st = visit_one(&dev, index++, visit, user);
         }
     vk_device_close(&dev);
     return st;

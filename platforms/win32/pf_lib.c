@@ -57,3 +57,9 @@ void pf_lib_close(struct pf_lib **lib)
     free(*lib);
     *lib = NULL;
 }
+
+void pf_lib_keep(struct pf_lib **lib)
+{
+    free(*lib);
+    *lib = NULL;
+}
