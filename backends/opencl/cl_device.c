@@ -69,6 +69,8 @@ static int open_loader(struct cl_device *dev, struct erne_error *err)
                          wanted ? wanted : loader_names[0]);
     if (!load_symbols(dev))
         return erne_fail(err, ERNE_EUNSUPPORTED, "the OpenCL loader is older than 1.2");
+    if (dev->fn.fault && dev->fn.fault->wrap)
+        dev->fn.fault->wrap(dev->fn.fault->user, &dev->fn);
     return 0;
 }
 

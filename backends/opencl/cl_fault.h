@@ -10,10 +10,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct cl_fns;
+
 struct cl_fault {
     /* call: enum cl_call of cl_fns.h. CL_SUCCESS lets it through; anything else is its
      * result. May be NULL. */
     int (*answer)(void *user, int call);
+    /* May put its own functions into the table. May be NULL. */
+    void (*wrap)(void *user, struct cl_fns *fns);
     void *user;
     const char *loader;  /* instead of the system's; NULL: the system's */
     bool no_host_memory; /* as if the device could not use host memory */

@@ -1,7 +1,7 @@
 /* cl_moe.c -- routing, and the experts that tokens were routed to.
  *
- * The host knows neither routes nor counts: kernels/moe_ffn.cl lists them on the device,
- * and the grids have room for the most that there can be.
+ * The host knows neither routes nor counts: kernels/moe_group.cl lists them on the
+ * device, and the grids have room for the most that there can be.
  */
 #include "backends/opencl/cl.h"
 
@@ -69,8 +69,7 @@ struct expert_entry {
     cl_uint codes, scales, minima; /* where they begin: in 4, 2 and 2 bytes */
 };
 
-/* A bank as the device sees it; few and many are of the same index as classes' schemes.
- */
+/* A bank as the device sees it. */
 struct bank {
     const struct erne_tensor *experts; /* [n] */
     int64_t n;
@@ -153,18 +152,18 @@ static int refresh_bank(struct cl_backend *cl, struct bank *bank)
 
 /* --------------------------------------------------------------- the node */
 
-/* Kernels for weights of one codec. */
-struct codec_kernels {
-    bool is_there;
+/* The product with weights of one codec. */
+struct product {
     struct cl_options options;
-    cl_kernel sort, gate_up, down, combine;
+    cl_kernel kernel;
 };
 
 enum { CODECS = 2 * ERNE_CODEC_COUNT }; /* by codec, then asym */
 
 struct ffn_state {
     struct bank up, down;
-    struct codec_kernels kernels[2][CODECS]; /* few and many tokens an expert */
+    cl_kernel group, sum;
+    struct product products[2][CODECS]; /* few and many tokens an expert */
 };
 
 static int index_of(struct erne_scheme scheme)
@@ -172,44 +171,36 @@ static int index_of(struct erne_scheme scheme)
     return scheme.codec * 2 + scheme.asym;
 }
 
-static int find_kernels(struct cl_backend *cl, struct codec_kernels *k,
+static int find_product(struct cl_backend *cl, struct product *p,
                         struct erne_scheme scheme, bool many)
 {
-    struct {
-        const char *name;
-        bool is_product;
-        cl_kernel *kernel;
-    } const list[] = {
-        { "moe_sort", false, &k->sort },
-        { "moe_gate_up", true, &k->gate_up },
-        { "moe_down", true, &k->down },
-        { "moe_combine", false, &k->combine },
-    };
-
-    if (k->is_there)
+    if (p->kernel)
         return 0;
-    k->options = cl_tile_options(cl, scheme, many);
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(list); i++)
-        ERNE_TRY(cl_programs_kernel(
-            &cl->programs, &cl->dev, CL_SOURCE_moe_ffn, &k->options, list[i].name,
-            list[i].is_product ? cl_tile_lanes(&k->options) * (size_t)k->options.slices
-                               : CL_LANES,
-            list[i].kernel));
-    k->is_there = true;
-    return 0;
+    p->options = cl_tile_options(cl, scheme, many);
+    return cl_programs_kernel(
+        &cl->programs, &cl->dev, CL_SOURCE_moe_ffn, &p->options, "moe_ffn",
+        cl_tile_lanes(&p->options) * (size_t)p->options.slices, &p->kernel);
 }
 
-static int find_all_kernels(struct cl_backend *cl, struct ffn_state *state,
-                            const struct bank *bank)
+static int find_products(struct cl_backend *cl, struct ffn_state *state,
+                         const struct bank *bank)
 {
     for (int many = 0; many <= 1; many++)
         for (int64_t e = 0; e < bank->n; e++) {
             const struct erne_scheme scheme = bank->experts[e].scheme;
 
             ERNE_TRY(
-                find_kernels(cl, &state->kernels[many][index_of(scheme)], scheme, many));
+                find_product(cl, &state->products[many][index_of(scheme)], scheme, many));
         }
     return 0;
+}
+
+static int find_kernels(struct cl_backend *cl, struct ffn_state *state)
+{
+    ERNE_TRY(cl_plain_kernel(cl, CL_SOURCE_moe_group, "moe_group", &state->group));
+    ERNE_TRY(cl_plain_kernel(cl, CL_SOURCE_moe_sum, "moe_sum", &state->sum));
+    ERNE_TRY(find_products(cl, state, &state->up));
+    return find_products(cl, state, &state->down);
 }
 
 static void ffn_release(struct erne_backend *be, struct erne_node *node)
@@ -237,9 +228,7 @@ static int ffn_prepare(struct erne_backend *be, struct erne_node *node)
     if (st == 0)
         st = make_bank(cl, &state->down, node->src[ERNE_SRC_DOWN]);
     if (st == 0)
-        st = find_all_kernels(cl, state, &state->up);
-    if (st == 0)
-        st = find_all_kernels(cl, state, &state->down);
+        st = find_kernels(cl, state);
     if (st < 0)
         ffn_release(be, node);
     return st;
@@ -296,17 +285,21 @@ struct moe {
     bool many;
 };
 
-static const struct codec_kernels *kernels_for(const struct moe *m,
-                                               struct erne_scheme scheme)
+static const struct product *product_for(const struct moe *m, struct erne_scheme scheme)
 {
-    return &m->state->kernels[m->many][index_of(scheme)];
+    return &m->state->products[m->many][index_of(scheme)];
 }
 
-static int sort_slots(const struct moe *m)
+/* Rows of x that a work-group multiplies with: the same for all schemes. */
+static int block_tokens(const struct moe *m)
+{
+    return product_for(m, m->state->up.experts[0].scheme)->options.tokens;
+}
+
+static int group_slots(const struct moe *m)
 {
     const struct cl_grid grid = { { 1, 1 }, { CL_LANES, 1 } };
-    struct cl_launch l =
-        cl_launch_begin(m->cl, kernels_for(m, m->state->up.experts[0].scheme)->sort);
+    struct cl_launch l = cl_launch_begin(m->cl, m->state->group);
 
     cl_arg_rows(&l, m->node->src[ERNE_SRC_WEIGHTS]);
     cl_arg_scratch(&l, m->at.start);
@@ -317,76 +310,51 @@ static int sort_slots(const struct moe *m)
     cl_arg_int(&l, m->n_experts);
     cl_arg_int(&l, m->at.n_slots);
     cl_arg_int(&l, m->at.n_blocks);
+    cl_arg_int(&l, block_tokens(m));
     return cl_launch(&l, &grid);
 }
 
-static void arg_weights(struct cl_launch *l, const struct bank *bank,
-                        const struct expert_class *class)
+/* Experts of one class: from the tokens to hidden values, or (is_down) on from there. */
+static int multiply(const struct moe *m, const struct bank *bank, int class, bool is_down)
 {
-    cl_arg_mem(l, class->codes);
-    cl_arg_mem(l, class->scales);
-    cl_arg_mem(l, class->minima);
-    cl_arg_mem(l, bank->device_table);
-}
-
-static struct cl_grid grid_for(const struct moe *m, const struct erne_tensor *w,
-                               const struct cl_options *o)
-{
-    return (struct cl_grid){ { (size_t)m->at.n_blocks,
-                               (size_t)(w->planes.n_pad / ERNE_TILE_ROWS) },
-                             { cl_tile_lanes(o), (size_t)o->slices } };
-}
-
-static int gate_up(const struct moe *m, int class)
-{
-    const struct bank *bank = &m->state->up;
     const struct expert_class *c = &bank->classes[class];
     const struct erne_tensor *w = &bank->experts[0];
-    const struct codec_kernels *k = kernels_for(m, c->scheme);
-    const struct cl_grid grid = grid_for(m, w, &k->options);
-    struct cl_launch l = cl_launch_begin(m->cl, k->gate_up);
+    const struct product *p = product_for(m, c->scheme);
+    const struct cl_grid grid = {
+        { (size_t)m->at.n_blocks, (size_t)(w->planes.n_pad / ERNE_TILE_ROWS) },
+        { cl_tile_lanes(&p->options), (size_t)p->options.slices }
+    };
+    struct cl_launch l = cl_launch_begin(m->cl, p->kernel);
 
-    cl_arg_rows(&l, m->node->src[ERNE_SRC_X]);
-    arg_weights(&l, bank, c);
+    if (is_down) {
+        cl_arg_scratch(&l, m->at.hidden);
+        cl_arg_int(&l, m->n_ff);
+    } else {
+        cl_arg_rows(&l, m->node->src[ERNE_SRC_X]);
+    }
+    cl_arg_mem(&l, c->codes);
+    cl_arg_mem(&l, c->scales);
+    cl_arg_mem(&l, c->minima);
+    cl_arg_mem(&l, bank->device_table);
     cl_arg_scratch(&l, m->at.token);
     cl_arg_scratch(&l, m->at.blocks);
-    cl_arg_scratch(&l, m->at.hidden);
-    cl_arg_int(&l, m->n_ff);
+    cl_arg_scratch(&l, is_down ? m->at.out : m->at.hidden);
+    cl_arg_int(&l, is_down ? m->n_out : m->n_ff);
     cl_arg_int(&l, w->dim[1]);
     cl_arg_int(&l, c->k_pad);
     cl_arg_int(&l, c->scheme.group);
     cl_arg_int(&l, class);
+    cl_arg_int(&l, !is_down);
+    cl_arg_int(&l, !is_down);
     return cl_launch(&l, &grid);
 }
 
-static int down(const struct moe *m, int class)
-{
-    const struct bank *bank = &m->state->down;
-    const struct expert_class *c = &bank->classes[class];
-    const struct erne_tensor *w = &bank->experts[0];
-    const struct codec_kernels *k = kernels_for(m, c->scheme);
-    const struct cl_grid grid = grid_for(m, w, &k->options);
-    struct cl_launch l = cl_launch_begin(m->cl, k->down);
-
-    cl_arg_scratch(&l, m->at.hidden);
-    arg_weights(&l, bank, c);
-    cl_arg_scratch(&l, m->at.blocks);
-    cl_arg_scratch(&l, m->at.out);
-    cl_arg_int(&l, m->n_out);
-    cl_arg_int(&l, m->n_ff);
-    cl_arg_int(&l, c->k_pad);
-    cl_arg_int(&l, c->scheme.group);
-    cl_arg_int(&l, class);
-    return cl_launch(&l, &grid);
-}
-
-static int combine(const struct moe *m)
+static int sum_slots(const struct moe *m)
 {
     const struct erne_tensor *residual = m->node->src[ERNE_SRC_FFN_RESIDUAL];
     const struct cl_grid grid = { { cl_ceil_div(m->n_out, CL_LANES), (size_t)m->n_tok },
                                   { CL_LANES, 1 } };
-    struct cl_launch l =
-        cl_launch_begin(m->cl, kernels_for(m, m->state->up.experts[0].scheme)->combine);
+    struct cl_launch l = cl_launch_begin(m->cl, m->state->sum);
 
     cl_arg_rows(&l, m->node->src[ERNE_SRC_WEIGHTS]);
     cl_arg_scratch(&l, m->at.slot_of);
@@ -416,16 +384,15 @@ static int ffn_run(struct erne_backend *be, const struct erne_node *node,
         return 0;
     /* Two tokens an expert, on average: reading its weights once is worth it. */
     m.many = m.n_tok * node->params.moe_ffn.n_used >= 2 * m.n_experts;
-    m.at = lay_out(node, m.n_tok,
-                   kernels_for(&m, m.state->up.experts[0].scheme)->options.tokens);
+    m.at = lay_out(node, m.n_tok, block_tokens(&m));
     ERNE_TRY(refresh_bank(m.cl, &m.state->up));
     ERNE_TRY(refresh_bank(m.cl, &m.state->down));
-    ERNE_TRY(sort_slots(&m));
+    ERNE_TRY(group_slots(&m));
     for (int i = 0; i < m.state->up.n_classes; i++)
-        ERNE_TRY(gate_up(&m, i));
+        ERNE_TRY(multiply(&m, &m.state->up, i, false));
     for (int i = 0; i < m.state->down.n_classes; i++)
-        ERNE_TRY(down(&m, i));
-    return combine(&m);
+        ERNE_TRY(multiply(&m, &m.state->down, i, true));
+    return sum_slots(&m);
 }
 
 const struct erne_op_impl cl_moe_ffn = { .name = "slots",

@@ -26,7 +26,9 @@
     X(gather_rows)        \
     X(scatter_rows)       \
     X(moe_route)          \
-    X(moe_ffn)
+    X(moe_group)          \
+    X(moe_ffn)            \
+    X(moe_sum)
 
 enum cl_source {
 #define X(name) CL_SOURCE_##name,

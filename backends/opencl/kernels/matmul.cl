@@ -36,26 +36,20 @@ matmul(__global const float *x, uint x_at, int x_stride, __global const uint *co
     __local float room[SLICES * TOKENS * TILE];
     const int lane = get_local_id(0), slice = get_local_id(1);
     const int token = get_group_id(0) * TOKENS, tile = get_group_id(1);
-    const int n_groups = group == 0 ? 1 : k_pad / group;
     const int width = act == ACT_SWIGLU ? TILE / 2 : TILE; /* columns that a tile gives */
     const int n = min(TOKENS, n_tok - token);
     struct tile t;
     fvec sums[TOKENS];
     uint rows[TOKENS];
 
-    t.codes = codes + codes_at + (uint)tile * (uint)(k_pad / CELL * TILE) +
-              (uint)(lane * WIDTH);
-    t.scales = scales + scales_at + (uint)(tile * n_groups * TILE + lane * WIDTH);
-    t.minima = minima + minima_at + (uint)(tile * n_groups * TILE + lane * WIDTH);
-    for (int i = 0; i < TOKENS; i++) {
-        sums[i] = (fvec)0.0f;
+    t = tile_at(codes + codes_at, scales + scales_at, minima + minima_at, tile, k_pad,
+                group);
+    for (int i = 0; i < TOKENS; i++)
         rows[i] = x_at + (uint)(token + min(i, n - 1)) * (uint)x_stride;
-    }
     multiply(sums, &t, x, rows, k, group, slice);
     share(sums, room, lane, slice);
-    for (int i = slice * (TILE / WIDTH) + lane; i < n * width / WIDTH;
-         i += SLICES * TILE / WIDTH) {
-        const int row = i / (width / WIDTH), from = i % (width / WIDTH) * WIDTH;
+    for (int i = first_result(); i < n * width; i += RESULT_STEP) {
+        const int row = i / width, from = i % width;
         const int column = (tile_first + tile) * width + from;
         const int first = act == ACT_SWIGLU
                               ? from / SWIGLU_RUN * 2 * SWIGLU_RUN + from % SWIGLU_RUN

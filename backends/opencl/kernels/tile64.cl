@@ -42,6 +42,20 @@ struct tile {
     __global const ushort *minima;
 };
 
+/* Tile `tile` of those that begin at the pointers. */
+inline struct tile tile_at(__global const uint *codes, __global const ushort *scales,
+                           __global const ushort *minima, int tile, int k_pad, int group)
+{
+    const uint row = get_local_id(0) * WIDTH;
+    const uint at = (uint)(tile * (group == 0 ? 1 : k_pad / group) * TILE) + row;
+    struct tile t;
+
+    t.codes = codes + (uint)tile * (uint)(k_pad / CELL * TILE) + row;
+    t.scales = scales + at;
+    t.minima = minima + at;
+    return t;
+}
+
 #ifdef IS_INT
 /* An integer code is not converted but put into the mantissa of 1.0, from the top: that
  * gives 1 + c / 2^BITS in two operations, and the rest goes into scale and offset. int8
@@ -126,7 +140,7 @@ inline void add_last_cell(fvec *sums, const fvec *w, __global const float *x,
             sums[t] = mad(w[i], (fvec)x[rows[t] + (uint)i], sums[t]);
 }
 
-/* sums [TOKENS] += this work-item's rows of the tile times k inputs at x + rows[t]; of
+/* sums [TOKENS] = this work-item's rows of the tile times k inputs at x + rows[t]; of
  * blocks of inputs those with numbers slice, slice + SLICES, .. */
 inline void multiply(fvec *sums, const struct tile *t, __global const float *x,
                      const uint *rows, int k, int group, int slice)
@@ -134,6 +148,8 @@ inline void multiply(fvec *sums, const struct tile *t, __global const float *x,
     const int block = group == 32 ? 32 : 64; /* K is padded to 64, and groups divide it */
     const int n_blocks = (k + block - 1) / block;
 
+    for (int i = 0; i < TOKENS; i++)
+        sums[i] = (fvec)0.0f;
     for (int b = slice; b < n_blocks; b += SLICES) {
         const int end = min(b * block + block, k);
         struct terms terms;
@@ -165,6 +181,13 @@ inline void share(const fvec *sums, __local float *room, int lane, int slice)
     for (int t = 0; t < TOKENS; t++)
         VSTORE(sums[t], lane, room + (slice * TOKENS + t) * TILE);
     barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* Results are taken by all work-items of the group, WIDTH at a time. */
+#define RESULT_STEP (SLICES * TILE)
+inline int first_result(void)
+{
+    return (int)(get_local_id(1) * TILE + get_local_id(0) * WIDTH);
 }
 
 /* Rows row .. row + WIDTH - 1 of the tile times token t. */

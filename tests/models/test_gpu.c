@@ -1,0 +1,186 @@
+/* test_gpu.c -- whole models on a real device of a GPU backend.
+ *
+ * Runs one golden checkpoint as test_logits.c does: against the logits of transformers
+ * while weights are floats, and in quantised schemes against the reference backend, which
+ * rounds no more than these do. Greedy tokens are those of the CPU backend, and all nodes
+ * are the device's. usage: test_gpu CASE_DIR WORK_DIR BACKEND; 77: no such device here.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/models/golden.h"
+
+enum { N_GREEDY = 6, SKIPPED = 77 };
+
+struct test {
+    struct golden golden;
+    const char *backend;
+    size_t n_elsewhere; /* nodes that the device declined */
+};
+
+/* Counts the planner's lines about nodes that another backend takes. */
+static void count_line(void *user, enum erne_log_level level, const char *line)
+{
+    struct test *t = user;
+
+    if (level <= ERNE_LOG_WARN)
+        print_message("%s\n", line);
+    t->n_elsewhere += strstr(line, " declined by ") != NULL;
+}
+
+static struct erne_engine *engine_open(struct test *t, const char *scheme,
+                                       const char *backend)
+{
+    char path[GOLDEN_MAX_PATH];
+    struct erne_error err = { 0 };
+    struct erne_engine *engine = NULL;
+    struct erne_engine_opts opts = erne_engine_opts_default();
+
+    golden_path(path, &t->golden, scheme);
+    opts.backend = backend;
+    opts.n_threads = 1;
+    opts.fallback = false;
+    opts.log = count_line;
+    opts.log_user = t;
+    if (erne_engine_open(&engine, path, &opts, &err) != 0)
+        fail_msg("open %s on %s: %s", path, backend, err.text);
+    return engine;
+}
+
+static struct erne_session *session_create(struct erne_engine *engine)
+{
+    struct erne_error err = { 0 };
+    struct erne_session *session = NULL;
+    struct erne_session_opts opts = erne_session_opts_default();
+
+    opts.n_ctx = GOLDEN_MAX_TOKENS;
+    opts.kv_type = "f32";
+    opts.sampling.temperature = 0;
+    if (erne_session_create(&session, engine, &opts, &err) != 0)
+        fail_msg("session: %s", err.text);
+    return session;
+}
+
+/* Logits of the whole prompt [n_tokens, n_vocab], evaluated `chunk` tokens at a time (0:
+ * all at once), and the greedy tokens behind it. */
+static float *run(struct test *t, const char *scheme, const char *backend, size_t chunk,
+                  int32_t *ids)
+{
+    const struct golden *g = &t->golden;
+    struct erne_engine *engine = engine_open(t, scheme, backend);
+    struct erne_session *session = session_create(engine);
+    float *logits = calloc(g->n_tokens * g->n_vocab, sizeof(float));
+    struct erne_error err = { 0 };
+
+    assert_non_null(logits);
+    golden_add_media(g, session);
+    for (size_t i = 0, n; i < g->n_tokens; i += n) {
+        n = chunk > 0 && chunk < g->n_tokens - i ? chunk : g->n_tokens - i;
+        if (erne_session_eval(session, g->tokens + i, n, logits + i * g->n_vocab, &err))
+            fail_msg("eval at %zu: %s", i, err.text);
+    }
+    for (size_t i = 0; i < N_GREEDY; i++) {
+        assert_int_equal(erne_session_sample(session, &ids[i], &err), 0);
+        assert_int_equal(erne_session_eval(session, &ids[i], 1, NULL, &err), 0);
+    }
+    erne_session_destroy(&session);
+    erne_engine_close(&engine);
+    return logits;
+}
+
+static double worst_difference(const struct golden *g, const float *a, const float *b)
+{
+    double worst = 0;
+
+    for (size_t i = 0; i < g->n_tokens * g->n_vocab; i++) {
+        const double diff = fabs((double)a[i] - (double)b[i]);
+
+        if (!(diff <= worst))
+            worst = diff;
+    }
+    return worst / g->range;
+}
+
+/* Whole and in pieces, against `want`; greedy tokens against `ids`. */
+static void check(struct test *t, const char *scheme, const float *want,
+                  const int32_t *ids, double max_rel)
+{
+    static const size_t chunks[] = { 0, 1, 7 };
+
+    for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
+        int32_t got[N_GREEDY];
+        t->n_elsewhere = 0;
+        float *logits = run(t, scheme, t->backend, chunks[c], got);
+        const double rel = worst_difference(&t->golden, logits, want);
+
+        print_message("%s %s chunk %zu: %.3g of the range\n", scheme, t->backend,
+                      chunks[c], rel);
+        assert_true(rel <= max_rel);
+        assert_memory_equal(got, ids, sizeof got);
+        assert_int_equal(t->n_elsewhere, 0);
+        free(logits);
+    }
+}
+
+static void check_scheme(struct test *t, const char *scheme, bool is_float,
+                         double max_rel)
+{
+    int32_t ids[N_GREEDY];
+
+    golden_convert(&t->golden, scheme);
+    float *want = run(t, scheme, "reference", 0, ids);
+    check(t, scheme, is_float ? t->golden.logits : want, ids, max_rel);
+    free(want);
+}
+
+static void test_f32(void **state)
+{
+    check_scheme(*state, "f32", true, 1e-4);
+}
+
+static void test_w4(void **state)
+{
+    check_scheme(*state, "w4-g64a", false, 1e-4);
+}
+
+static void test_w8(void **state)
+{
+    check_scheme(*state, "w8", false, 1e-4);
+}
+
+static int count_device(void *user, const struct erne_device_info *info)
+{
+    struct test *t = user;
+
+    return strcmp(info->backend, t->backend) == 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4) {
+        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR BACKEND\n", argv[0]);
+        return 2;
+    }
+    struct test t = { .golden = { .dir = argv[1], .work_dir = argv[2] },
+                      .backend = argv[3] };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(test_f32, &t),
+        cmocka_unit_test_prestate(test_w4, &t),
+        cmocka_unit_test_prestate(test_w8, &t),
+    };
+
+    if (erne_devices(count_device, &t, NULL) != 1)
+        return SKIPPED;
+    golden_read(&t.golden);
+    const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    golden_deinit(&t.golden);
+    return n_failed;
+}
