@@ -43,9 +43,9 @@ int cl_device_status(struct cl_device *dev, cl_int result)
 /* False if the loader lacks a function. */
 static bool load_symbols(struct cl_device *dev)
 {
-#define X(f)                                                    \
-    *(void **)&dev->fn.f = pf_lib_symbol(dev->loader, "cl" #f); \
-    if (!dev->fn.f)                                             \
+#define X(f)                                                            \
+    *(void **)&dev->fn.api.cl##f = pf_lib_symbol(dev->loader, "cl" #f); \
+    if (!dev->fn.api.cl##f)                                             \
         return false;
     CL_RELEASE_FNS(X)
     CL_ALL_CALLS(X)
@@ -264,9 +264,9 @@ int cl_device_open(struct cl_device *dev, const struct erne_backend_opts *opts,
 void cl_device_close(struct cl_device *dev)
 {
     if (dev->queue)
-        dev->fn.ReleaseCommandQueue(dev->queue);
+        dev->fn.api.clReleaseCommandQueue(dev->queue);
     if (dev->context)
-        dev->fn.ReleaseContext(dev->context);
+        dev->fn.api.clReleaseContext(dev->context);
     pf_lib_close(&dev->loader);
 }
 

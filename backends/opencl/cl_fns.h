@@ -58,10 +58,9 @@ enum cl_call {
 };
 
 struct cl_fns {
-#define X(name) cl_api_cl##name name;
-    CL_RELEASE_FNS(X)
-    CL_ALL_CALLS(X)
-#undef X
+    /* The functions above are filled in. This table has all of OpenCL; its members are
+     * the only pointer types that old and new headers have under one name. */
+    cl_icd_dispatch api;
     const struct cl_fault *fault; /* NULL but in tests */
 };
 
@@ -70,7 +69,7 @@ static inline cl_int cl_fault_answer(const struct cl_fns *fn, enum cl_call call)
 {
     if (!fn->fault || !fn->fault->answer)
         return CL_SUCCESS;
-    return (cl_int)fn->fault->answer(fn->fault->user, call);
+    return (cl_int)fn->fault->answer(fn->fault->user, (int)call);
 }
 
 /* The only ways to make a call that can fail: CL_DO(result, fn, Flush, queue) and, with
@@ -80,14 +79,14 @@ static inline cl_int cl_fault_answer(const struct cl_fns *fn, enum cl_call call)
     do {                                                  \
         (result) = cl_fault_answer((fn), CL_CALL_##name); \
         if ((result) == CL_SUCCESS)                       \
-            (result) = (fn)->name(__VA_ARGS__);           \
+            (result) = (fn)->api.cl##name(__VA_ARGS__);   \
     } while (0)
-#define CL_MAKE(handle, result, fn, name, ...)             \
-    do {                                                   \
-        (handle) = NULL;                                   \
-        (result) = cl_fault_answer((fn), CL_CALL_##name);  \
-        if ((result) == CL_SUCCESS)                        \
-            (handle) = (fn)->name(__VA_ARGS__, &(result)); \
+#define CL_MAKE(handle, result, fn, name, ...)                     \
+    do {                                                           \
+        (handle) = NULL;                                           \
+        (result) = cl_fault_answer((fn), CL_CALL_##name);          \
+        if ((result) == CL_SUCCESS)                                \
+            (handle) = (fn)->api.cl##name(__VA_ARGS__, &(result)); \
     } while (0)
 
 #endif

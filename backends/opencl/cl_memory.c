@@ -114,7 +114,7 @@ static int fill_piece(struct cl_device *dev, const struct piece *piece,
 static void release_range(struct cl_range *range, struct cl_device *dev)
 {
     for (size_t i = 0; i < range->n_pieces; i++)
-        dev->fn.ReleaseMemObject(range->pieces[i].mem);
+        dev->fn.api.clReleaseMemObject(range->pieces[i].mem);
     free(range->pieces);
 }
 
@@ -143,7 +143,7 @@ static int make_piece(struct piece *piece, struct cl_device *dev,
         return 0;
     st = fill_piece(dev, piece, host);
     if (st < 0) {
-        dev->fn.ReleaseMemObject(piece->mem);
+        dev->fn.api.clReleaseMemObject(piece->mem);
         piece->mem = NULL;
     }
     return st;
@@ -268,7 +268,7 @@ int cl_memory_reserve_scratch(struct cl_memory *memory, struct cl_device *dev,
     CL_TRY_MAKE(scratch, dev, CreateBuffer, dev->context, CL_MEM_READ_WRITE, n_bytes,
                 NULL);
     if (memory->scratch)
-        dev->fn.ReleaseMemObject(memory->scratch);
+        dev->fn.api.clReleaseMemObject(memory->scratch);
     memory->scratch = scratch;
     memory->scratch_bytes = n_bytes;
     return 0;
@@ -280,5 +280,5 @@ void cl_memory_deinit(struct cl_memory *memory, struct cl_device *dev)
         release_range(&memory->ranges[i], dev);
     free(memory->ranges);
     if (memory->scratch)
-        dev->fn.ReleaseMemObject(memory->scratch);
+        dev->fn.api.clReleaseMemObject(memory->scratch);
 }

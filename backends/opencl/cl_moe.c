@@ -83,7 +83,7 @@ struct bank {
 static void release_bank(struct cl_backend *cl, struct bank *bank)
 {
     if (bank->device_table)
-        cl->dev.fn.ReleaseMemObject(bank->device_table);
+        cl->dev.fn.api.clReleaseMemObject(bank->device_table);
     free(bank->classes);
     free(bank->table);
 }

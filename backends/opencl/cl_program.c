@@ -71,9 +71,9 @@ int cl_programs_init(struct cl_programs *p, const struct erne_backend_opts *opts
 void cl_programs_deinit(struct cl_programs *p, struct cl_device *dev)
 {
     for (size_t i = 0; i < p->n_kernels; i++)
-        dev->fn.ReleaseKernel(p->kernels[i].kernel);
+        dev->fn.api.clReleaseKernel(p->kernels[i].kernel);
     for (size_t i = 0; i < p->n_programs; i++)
-        dev->fn.ReleaseProgram(p->programs[i].program);
+        dev->fn.api.clReleaseProgram(p->programs[i].program);
     free(p->kernels);
     free(p->programs);
     free(p->cache_dir);
@@ -144,7 +144,7 @@ static int build(const struct cl_programs *p, struct cl_device *dev, cl_program 
         return 0;
     if (result == CL_BUILD_PROGRAM_FAILURE)
         show_build_log(p, dev, *program, r);
-    dev->fn.ReleaseProgram(*program);
+    dev->fn.api.clReleaseProgram(*program);
     *program = NULL;
     return cl_device_status(dev, result);
 }
@@ -165,7 +165,7 @@ static int build_from_cache(struct cl_programs *p, struct cl_device *dev,
             &dev->id, &n_bytes, &bytes, &state);
     free(binary);
     if (result == CL_SUCCESS && state != CL_SUCCESS) {
-        dev->fn.ReleaseProgram(*program);
+        dev->fn.api.clReleaseProgram(*program);
         result = state;
     }
     if (result == CL_INVALID_VALUE)

@@ -40,7 +40,7 @@ int cl_queue_wait(struct cl_device *dev, cl_event event)
     st = cl_device_status(dev, result);
     if (st == 0)
         st = poll_event(dev, event);
-    dev->fn.ReleaseEvent(event);
+    dev->fn.api.clReleaseEvent(event);
     return st;
 }
 

@@ -103,7 +103,7 @@ static inline VkResult vk_fault_answer(const struct vk_fns *fn, enum vk_call cal
 {
     if (!fn->fault || !fn->fault->answer)
         return VK_SUCCESS;
-    return (VkResult)fn->fault->answer(fn->fault->user, call);
+    return (VkResult)fn->fault->answer(fn->fault->user, (int)call);
 }
 
 /* The only way to make a call that can fail: VK_DO(result, fn, CreateFence, device, ...).

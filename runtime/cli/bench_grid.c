@@ -168,7 +168,7 @@ static int reserve(struct bench *b, struct erne_error *err)
         n_lanes * (double)l->n_depth.n *
         ((double)l->n_prompt.n + (double)l->n_gen.n + (double)l->pairs.n / 2);
 
-    if (n_cases > MAX_CASES)
+    if (n_cases > (double)MAX_CASES)
         return cli_fail(err, ERNE_EINVAL, "%.0f tests in all: more than %d", n_cases,
                         MAX_CASES);
     b->engines = calloc((size_t)n_engines, sizeof(*b->engines));
