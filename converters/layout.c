@@ -211,6 +211,13 @@ static bool is_router_bias(const struct layout *layout)
     return layout->spec.role == ERNE_ROLE_BIAS && strstr(layout->spec.name, ".router.");
 }
 
+/* Zero where a checkpoint has none: without the router's, experts are chosen by
+ * probability alone; not every converter keeps that of the logits. */
+static bool may_be_absent(const struct layout *layout)
+{
+    return is_router_bias(layout) || strcmp(layout->spec.name, "lm_head.bias") == 0;
+}
+
 /* Parts that a tensor has in this model: a router has one a bank. */
 static int count_parts(const struct builder *b, const struct layout *layout,
                        const struct row *row)
@@ -351,7 +358,7 @@ static int take_part(struct builder *b, struct layout *layout, int i, const char
     ERNE_TRY(take_quant(b, layout, part, name, part->n));
     if (part->t)
         return ERNE_OK;
-    if (is_router_bias(layout)) /* without, experts are chosen by probability alone */
+    if (may_be_absent(layout))
         return ERNE_OK;
     return erne_fail(b->err, ERNE_EFORMAT, "%s: there is no tensor %s",
                      src->files[0].path, name);

@@ -1,9 +1,10 @@
 /* model_spec.c -- the tensors that an architecture needs: names, shapes and order.
  *
  * What they are used for is in runtime/models. Biases follow transformers: with use_bias
- * all linear layers of the blocks have one, but no expert and never the logits; the
- * vision towers always have them. The tensors of an expert follow each other, text
- * experts before vision experts, so that what is used together lies together.
+ * all linear layers of the blocks have one, but no expert; the logits of text models
+ * with experts do, those of others never; the vision towers always have them. The
+ * tensors of an expert follow each other, text experts before vision experts, so that
+ * what is used together lies together.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -260,6 +261,8 @@ int erne_model_tensors(const struct erne_model_desc *desc,
     visit_one(&w, "norm", ERNE_ROLE_NORM, 1, desc->n_embd);
     if (!desc->tied)
         visit_one(&w, "lm_head", ERNE_ROLE_LM_HEAD, desc->n_vocab, desc->n_embd);
+    if (desc->use_bias && desc->arch == ERNE_ARCH_ERNIE45_MOE) /* as in transformers */
+        visit_bias(&w, "lm_head", desc->n_vocab, 0);
     visit_mtp(&w);
     visit_vision(&w);
     return w.answer;

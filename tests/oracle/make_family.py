@@ -51,13 +51,14 @@ MOE = {
                      head_dim=16, moe_intermediate_size=20, moe_k=3, moe_num_experts=7,
                      moe_num_shared_experts=0, moe_layer_start_index=3,
                      tie_word_embeddings=False),
-    # experts in every second layer, up to the last but one
+    # experts in every second layer, up to the last but one; biases, the logits' too
     "moe-interval": dict(seed=23, n_tokens=30, hidden_size=32, intermediate_size=48,
                          num_hidden_layers=5, num_attention_heads=2,
                          num_key_value_heads=2, head_dim=16, moe_intermediate_size=16,
                          moe_k=1, moe_num_experts=4, moe_num_shared_experts=1,
                          moe_layer_start_index=1, moe_layer_end_index=3,
-                         moe_layer_interval=2, tie_word_embeddings=True),
+                         moe_layer_interval=2, use_bias=True,
+                         tie_word_embeddings=True),
 }
 # A model that predicts further tokens, and whose layers matter little beside its
 # embedding, so that some guesses are right and some wrong.
