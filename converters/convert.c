@@ -78,6 +78,8 @@ int erne_convert(const struct erne_convert_opts *opts, struct erne_error *err)
     ERNE_TRY(convert_plan_init(&plan, opts, err));
     st = convert_report_plan(&plan, opts, err);
     if (st == 0 && !opts->dry_run)
+        st = convert_device_check(&plan.device, err);
+    if (st == 0 && !opts->dry_run)
         st = write_file(&plan, opts, err);
     convert_plan_deinit(&plan);
     return st;

@@ -2,13 +2,16 @@
  *
  * The plan (convert_plan.c) knows every tensor, scheme and size before the first byte is
  * written. The run (convert_run.c) cuts each tensor into row blocks and hands them to
- * threads. The report (convert_report.c) tells people both. convert.c is the public call.
+ * threads. The report (convert_report.c) tells people both; what is particular to a
+ * target device is in convert_device.c. convert.c is the public call.
  */
 #ifndef ERNE_CONVERT_H
 #define ERNE_CONVERT_H
 
 #include "converters/layout.h"
+#include "runtime/footprint.h"
 #include "runtime/model_file.h"
+#include "runtime/profile.h"
 
 enum { CONVERT_N_ROLES = ERNE_ROLE_COUNT };
 
@@ -29,7 +32,21 @@ struct convert_tensor {
     int64_t n_blocks;
 };
 
+enum convert_verdict { CONVERT_FITS, CONVERT_STREAMS, CONVERT_TOO_LARGE };
+
+/* The device that the file is for. */
+struct convert_device {
+    bool is_given; /* else only program_bytes means anything */
+    struct erne_profile profile;
+    struct erne_footprint need;
+    uint64_t program_bytes; /* program and libraries, as measured in this one */
+    enum convert_verdict verdict;
+    int32_t n_ctx;    /* positions that are to be had */
+    bool ctx_is_less; /* than profile and model allow, for want of memory */
+};
+
 struct convert_plan {
+    struct convert_device device;
     struct source *src;
     struct layout_list layouts;
     struct convert_tensor *tensors;     /* [n], in file order */
@@ -54,6 +71,16 @@ void convert_plan_deinit(struct convert_plan *plan);
 /* What the writer is to be opened with; points into the plan. */
 struct erne_writer_plan convert_writer_plan(const struct convert_plan *plan);
 
+/* Loads the profile that opts name, if any. */
+int convert_device_init(struct convert_device *device,
+                        const struct erne_convert_opts *opts, struct erne_error *err);
+/* Decides whether and how the planned tensors run there; puts it into the description. */
+int convert_device_fit(struct convert_plan *plan, struct erne_error *err);
+int convert_device_report(const struct convert_device *device,
+                          const struct erne_convert_opts *opts);
+/* EUNSUPPORTED when the device cannot hold the model. */
+int convert_device_check(const struct convert_device *device, struct erne_error *err);
+
 /* What rounding cost, by role: sums over the weights that were rounded. */
 struct convert_stats {
     double err2[CONVERT_N_ROLES], ref2[CONVERT_N_ROLES];
@@ -71,6 +98,9 @@ int convert_run(const struct convert_plan *plan, struct erne_model_writer *write
 struct convert_worker;
 uint64_t convert_worker_bytes(const struct convert_tensor *tensors, size_t n);
 
+/* printf to opts->report. */
+int convert_emit(const struct erne_convert_opts *opts, const char *fmt, ...)
+    ERNE_PRINTF(2, 3);
 int convert_report_plan(const struct convert_plan *plan,
                         const struct erne_convert_opts *opts, struct erne_error *err);
 int convert_report_result(const struct convert_plan *plan,

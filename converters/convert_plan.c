@@ -84,12 +84,20 @@ static void rules_deinit(struct rules *rules)
     *rules = (struct rules){ 0 };
 }
 
-static int rules_init(struct rules *rules, const struct erne_convert_opts *opts,
-                      struct erne_error *err)
+/* What was asked for, else what the device's profile says, else "source". */
+static const char *asked_scheme(const struct convert_plan *plan,
+                                const struct erne_convert_opts *opts)
+{
+    if (opts->scheme)
+        return opts->scheme;
+    return plan->device.is_given ? plan->device.profile.scheme : "source";
+}
+
+static int rules_init(struct rules *rules, const struct convert_plan *plan,
+                      const struct erne_convert_opts *opts, struct erne_error *err)
 {
     *rules = (struct rules){ 0 };
-    ERNE_TRY(parse_choice(&rules->otherwise, opts->scheme ? opts->scheme : "source",
-                          "scheme", err));
+    ERNE_TRY(parse_choice(&rules->otherwise, asked_scheme(plan, opts), "scheme", err));
     rules->items = calloc(opts->n_rules + 1, sizeof(*rules->items));
     rules->match = pcre2_match_data_create(1, NULL);
     if (!rules->items || !rules->match)
@@ -253,7 +261,7 @@ static int describe(struct convert_plan *plan, const struct erne_convert_opts *o
 {
     struct erne_model_desc *desc = &plan->src->desc;
     char name[ERNE_SCHEME_NAME_MAX], text[3 * ERNE_SCHEME_NAME_MAX];
-    const char *asked = opts->scheme ? opts->scheme : "source";
+    const char *asked = asked_scheme(plan, opts);
 
     erne_scheme_name(main_scheme(plan), name);
     snprintf(text, sizeof(text), strcmp(asked, name) == 0 ? "%s" : "%s (%s)", asked,
@@ -261,11 +269,12 @@ static int describe(struct convert_plan *plan, const struct erne_convert_opts *o
     desc->scheme = source_copy_text(text, strlen(text));
     if (!desc->scheme)
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
-    ERNE_TRY(erne_manifest_write(&plan->manifest, &plan->manifest_bytes, desc, err));
-    if (plan->src->is_outline && plan->src->vocab.n_tokens == 0)
-        return ERNE_OK;
-    return erne_vocab_write(&plan->tokenizer, &plan->tokenizer_bytes, &plan->src->vocab,
-                            err);
+    if (!plan->src->is_outline || plan->src->vocab.n_tokens > 0)
+        ERNE_TRY(erne_vocab_write(&plan->tokenizer, &plan->tokenizer_bytes,
+                                  &plan->src->vocab, err));
+    if (plan->device.is_given)
+        ERNE_TRY(convert_device_fit(plan, err));
+    return erne_manifest_write(&plan->manifest, &plan->manifest_bytes, desc, err);
 }
 
 static int count_threads(struct convert_plan *plan, const struct erne_convert_opts *opts,
@@ -319,10 +328,13 @@ static int plan_all(struct convert_plan *plan, const struct erne_convert_opts *o
 int convert_plan_init(struct convert_plan *plan, const struct erne_convert_opts *opts,
                       struct erne_error *err)
 {
-    struct rules rules;
-    int st = rules_init(&rules, opts, err);
+    struct rules rules = { 0 };
+    int st;
 
     *plan = (struct convert_plan){ 0 };
+    st = convert_device_init(&plan->device, opts, err);
+    if (st == 0)
+        st = rules_init(&rules, plan, opts, err);
     if (st == 0)
         st = plan_all(plan, opts, &rules, err);
     rules_deinit(&rules);

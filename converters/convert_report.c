@@ -18,10 +18,7 @@ static const char *const role_names[CONVERT_N_ROLES] = {
     [ERNE_ROLE_MTP] = "mtp",          [ERNE_ROLE_BIAS] = "biases",
 };
 
-static int emit(const struct erne_convert_opts *opts, const char *fmt, ...)
-    ERNE_PRINTF(2, 3);
-
-static int emit(const struct erne_convert_opts *opts, const char *fmt, ...)
+int convert_emit(const struct erne_convert_opts *opts, const char *fmt, ...)
 {
     char text[1024];
     va_list args;
@@ -108,10 +105,10 @@ static int emit_line(const struct convert_plan *plan, size_t i,
     }
     type_names(t->layout, from, sizeof(from));
     erne_scheme_name(t->scheme, to);
-    return emit(opts, "  %-14s %5zu  %-12s -> %-8s %-7s %9.1f -> %9.1f MiB\n",
-                role_names[t->layout->spec.role], count, from, to,
-                t->how == CONVERT_ROUND ? "rounded" : "exact", (double)bytes_from / mib,
-                (double)bytes_to / mib);
+    return convert_emit(opts, "  %-14s %5zu  %-12s -> %-8s %-7s %9.1f -> %9.1f MiB\n",
+                        role_names[t->layout->spec.role], count, from, to,
+                        t->how == CONVERT_ROUND ? "rounded" : "exact",
+                        (double)bytes_from / mib, (double)bytes_to / mib);
 }
 
 int convert_report_plan(const struct convert_plan *plan,
@@ -119,20 +116,21 @@ int convert_report_plan(const struct convert_plan *plan,
 {
     const struct erne_model_desc *d = &plan->src->desc;
     const double bits = 8 * (double)plan->data_bytes / (double)plan->n_params;
-    int st =
-        emit(opts,
-             "%s, %s: %d layers, %d wide, %d + %d heads of %d, ff %d, vocabulary %d, "
-             "%s logits, %.1f M weights\n",
-             d->source, d->source_format, d->n_layers, d->n_embd, d->n_heads,
-             d->n_kv_heads, d->head_dim, d->n_ff, d->n_vocab, d->tied ? "tied" : "untied",
-             (double)plan->n_params / 1e6);
+    int st = convert_emit(
+        opts,
+        "%s, %s: %d layers, %d wide, %d + %d heads of %d, ff %d, vocabulary %d, "
+        "%s logits, %.1f M weights\n",
+        d->source, d->source_format, d->n_layers, d->n_embd, d->n_heads, d->n_kv_heads,
+        d->head_dim, d->n_ff, d->n_vocab, d->tied ? "tied" : "untied",
+        (double)plan->n_params / 1e6);
 
     if (st == 0 && plan->src->is_outline)
-        st = emit(opts,
-                  "  no weights are there: sizes follow from config.json alone, with "
-                  "matrices in %s%s\n",
-                  plan->src->outline_matrix.type->name,
-                  plan->tokenizer_bytes == 0 ? "; without a tokenizer" : "");
+        st = convert_emit(
+            opts,
+            "  no weights are there: sizes follow from config.json alone, with "
+            "matrices in %s%s\n",
+            plan->src->outline_matrix.type->name,
+            plan->tokenizer_bytes == 0 ? "; without a tokenizer" : "");
     for (size_t i = 0; i < plan->n && st == 0; i++) {
         bool shown = false;
 
@@ -142,12 +140,15 @@ int convert_report_plan(const struct convert_plan *plan,
             st = emit_line(plan, i, opts);
     }
     if (st == 0)
-        st = emit(opts,
-                  "  file %.1f MiB, %.2f bits a weight; converting takes %d thread%s and "
-                  "%.1f MiB of memory\n",
-                  (double)plan->file_bytes / mib, bits, plan->n_threads,
-                  plan->n_threads == 1 ? "" : "s",
-                  (double)plan->worker_bytes * plan->n_threads / mib);
+        st = convert_emit(
+            opts,
+            "  file %.1f MiB, %.2f bits a weight; converting takes %d thread%s and "
+            "%.1f MiB of memory\n",
+            (double)plan->file_bytes / mib, bits, plan->n_threads,
+            plan->n_threads == 1 ? "" : "s",
+            (double)plan->worker_bytes * plan->n_threads / mib);
+    if (st == 0 && plan->device.is_given)
+        st = convert_device_report(&plan->device, opts);
     return st < 0 ? erne_fail(err, st, "the plan could not be written out") : st;
 }
 
@@ -158,18 +159,18 @@ int convert_report_result(const struct convert_plan *plan,
                           const struct erne_convert_opts *opts, struct erne_error *err)
 {
     const double seconds = (double)stats->ns * 1e-9;
-    int st = emit(opts, "wrote %s: %.1f MiB in %.1f s", opts->dst,
-                  (double)plan->file_bytes / mib, seconds);
+    int st = convert_emit(opts, "wrote %s: %.1f MiB in %.1f s", opts->dst,
+                          (double)plan->file_bytes / mib, seconds);
 
     if (st == 0 && stats->n_resumed != 0)
-        st = emit(opts, ", %zu of %zu tensors were there already", stats->n_resumed,
-                  plan->n);
+        st = convert_emit(opts, ", %zu of %zu tensors were there already",
+                          stats->n_resumed, plan->n);
     if (st == 0)
-        st = emit(opts, "\n");
+        st = convert_emit(opts, "\n");
     for (int role = 0; role < CONVERT_N_ROLES && st == 0; role++)
         if (stats->ref2[role] > 0)
-            st =
-                emit(opts, "  %-14s relative error %.3f %% (root mean square)\n",
-                     role_names[role], 100 * sqrt(stats->err2[role] / stats->ref2[role]));
+            st = convert_emit(opts, "  %-14s relative error %.3f %% (root mean square)\n",
+                              role_names[role],
+                              100 * sqrt(stats->err2[role] / stats->ref2[role]));
     return st < 0 ? erne_fail(err, st, "the summary could not be written out") : st;
 }

@@ -170,22 +170,17 @@ static void fill_positions(const struct erne_encoder *enc)
     }
 }
 
-/* A graph for frames of the grid's size, with everything in its inputs but the pixels:
- * inputs are not shared with other tensors and stay as they are. */
-static int build(struct erne_encoder *enc, const struct media_grid *grid,
-                 int32_t n_frames, struct erne_error *err)
+int erne_encoder_place(struct erne_encoder *enc, int32_t n_rows, int32_t n_cols,
+                       int32_t n_frames, struct erne_error *err)
 {
-    const struct erne_vision_desc *v = &enc->engine->file.desc.vision;
     const struct erne_vision_inputs in = { .file = &enc->engine->file,
                                            .freqs = enc->freqs,
-                                           .n_rows = grid->gh,
-                                           .n_cols = grid->gw,
+                                           .n_rows = n_rows,
+                                           .n_cols = n_cols,
                                            .n_frames = n_frames,
                                            .keep_layers = enc->engine->keep_layers };
     int st;
 
-    if (enc->n_rows == grid->gh && enc->n_cols == grid->gw && enc->n_frames == n_frames)
-        return 0;
     erne_encoder_reset(enc);
     ERNE_TRY(erne_vision_build(&enc->graph, &enc->io, &in, err));
     st = erne_engine_plan(enc->engine, &enc->plan, ERNE_PHASE_VISION, &enc->graph, err);
@@ -193,9 +188,22 @@ static int build(struct erne_encoder *enc, const struct media_grid *grid,
         erne_encoder_reset(enc);
         return st;
     }
-    enc->n_rows = grid->gh;
-    enc->n_cols = grid->gw;
+    enc->n_rows = n_rows;
+    enc->n_cols = n_cols;
     enc->n_frames = n_frames;
+    return 0;
+}
+
+/* A graph for frames of the grid's size, with everything in its inputs but the pixels:
+ * inputs are not shared with other tensors and stay as they are. */
+static int build(struct erne_encoder *enc, const struct media_grid *grid,
+                 int32_t n_frames, struct erne_error *err)
+{
+    const struct erne_vision_desc *v = &enc->engine->file.desc.vision;
+
+    if (enc->n_rows == grid->gh && enc->n_cols == grid->gw && enc->n_frames == n_frames)
+        return 0;
+    ERNE_TRY(erne_encoder_place(enc, grid->gh, grid->gw, n_frames, err));
     fill_places(enc, v->merge);
     fill_merges(enc, v->temporal);
     if (enc->io.positions)

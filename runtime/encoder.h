@@ -31,6 +31,11 @@ void erne_encoder_deinit(struct erne_encoder *enc);
 /* Without the graph that is placed, which may be on a device that was lost. */
 void erne_encoder_reset(struct erne_encoder *enc);
 
+/* Builds and places the graph for frames of n_rows x n_cols patches, n_frames at a time;
+ * its inputs are left to erne_encoder_encode. */
+int erne_encoder_place(struct erne_encoder *enc, int32_t n_rows, int32_t n_cols,
+                       int32_t n_frames, struct erne_error *err);
+
 /* The grid of tokens that a medium becomes. EUNSUPPORTED: a model without a tower, a
  * video for one that takes pictures only. EINVAL: as media_grid. */
 int erne_encoder_span(const struct erne_model_desc *desc,

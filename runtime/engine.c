@@ -235,6 +235,27 @@ int erne_engine_open(struct erne_engine **out, const char *path,
                                err);
 }
 
+int erne_engine_open_outline(struct erne_engine **out, struct erne_model_file *file,
+                             const struct erne_engine_opts *opts, struct erne_error *err)
+{
+    const struct opening o = { .opts = opts, .list = erne_backends, .err = err };
+    struct erne_engine *e = calloc(1, sizeof(*e));
+    int st;
+
+    if (!e) {
+        erne_model_file_close(file);
+        return erne_fail(err, ERNE_ENOMEM, "no memory for an engine");
+    }
+    e->file = *file;
+    *file = (struct erne_model_file){ 0 };
+    st = open_rest(e, &o);
+    if (st < 0)
+        erne_engine_close(&e);
+    else
+        *out = e;
+    return st;
+}
+
 void erne_engine_close(struct erne_engine **engine)
 {
     struct erne_engine *e = engine ? *engine : NULL;

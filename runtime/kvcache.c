@@ -2,9 +2,21 @@
 #include "runtime/kvcache.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "platforms/platform.h"
 #include "runtime/model_desc.h"
+
+int erne_kv_type_parse(enum erne_type *out, const char *name)
+{
+    if (strcmp(name, "f16") == 0)
+        *out = ERNE_TYPE_F16;
+    else if (strcmp(name, "f32") == 0)
+        *out = ERNE_TYPE_F32;
+    else
+        return ERNE_EINVAL;
+    return 0;
+}
 
 int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *desc,
                       int32_t n_ctx, enum erne_type type, struct erne_error *err)

@@ -30,6 +30,9 @@ struct erne_kvcache {
 
 struct erne_model_desc;
 
+/* "f16" or "f32"; EINVAL leaves *out as it was. */
+int erne_kv_type_parse(enum erne_type *out, const char *name);
+
 /* kv must stay where it is until its deinit. */
 int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *desc,
                       int32_t n_ctx, enum erne_type type, struct erne_error *err);

@@ -66,6 +66,10 @@ const struct manifest_field manifest_fields[] = {
     { "vision.tokens.image_end", INT, false, AT(vision.image_end) },
     { "vision.tokens.video_start", INT, false, AT(vision.video_start) },
     { "vision.tokens.video_end", INT, false, AT(vision.video_end) },
+    { "device.name", TEXT, false, AT(device.name) },
+    { "device.kv_type", TEXT, false, AT(device.kv_type) },
+    { "device.context", INT, false, AT(device.n_ctx) },
+    { "device.batch", INT, false, AT(device.n_batch) },
     { "stop_tokens", STOPS, false, AT(stop) },
     { "chat.template", TEXT, false, AT(chat.template_name) },
     { "chat.begin", TEXT, false, AT(chat.begin) },
@@ -132,6 +136,8 @@ bool manifest_has(const struct erne_model_desc *desc, const struct manifest_fiel
         return false;
     if (f->offset >= AT(rope_sections) && f->offset <= AT(rope_sections[2]) &&
         desc->rope_sections[0] == 0)
+        return false;
+    if (strncmp(f->place, "device.", 7) == 0 && !desc->device.name)
         return false;
     if (f->offset == AT(n_mtp) && desc->n_mtp == 0)
         return false;

@@ -35,6 +35,8 @@ void erne_model_desc_deinit(struct erne_model_desc *desc)
     free(desc->source);
     free(desc->source_format);
     free(desc->scheme);
+    free(desc->device.name);
+    free(desc->device.kv_type);
     memset(desc, 0, sizeof(*desc));
 }
 
@@ -43,7 +45,7 @@ void erne_model_desc_deinit(struct erne_model_desc *desc)
 /* Sizes end here, so that no product of two of them overflows an int64; layers so that a
  * manifest of a few bytes cannot ask for gigabytes of graph. */
 enum { MAX_SIZE = (1 << 24) - 1, MAX_LAYERS = 4096, MAX_HEAD_DIM = 256 };
-enum { MAX_EXPERTS = 4096 };
+enum { MAX_EXPERTS = 4096, MAX_BATCH = 8192 };
 
 static int check_sizes(const struct erne_model_desc *desc, struct erne_error *err)
 {
@@ -229,6 +231,20 @@ static int check_stop(const struct erne_model_desc *desc, struct erne_error *err
     return ERNE_OK;
 }
 
+static int check_device(const struct erne_model_desc *desc, struct erne_error *err)
+{
+    const struct erne_device_desc *d = &desc->device;
+
+    if (d->n_ctx < 0 || d->n_ctx > desc->n_ctx_train)
+        return erne_fail(err, ERNE_EFORMAT,
+                         "device.context is %d, the model has %d positions", d->n_ctx,
+                         desc->n_ctx_train);
+    if (d->n_batch < 0 || d->n_batch > MAX_BATCH)
+        return erne_fail(err, ERNE_EFORMAT, "device.batch is %d, not in 0 .. %d",
+                         d->n_batch, MAX_BATCH);
+    return ERNE_OK;
+}
+
 int erne_model_desc_check(const struct erne_model_desc *desc, struct erne_error *err)
 {
     if ((int)desc->arch < 0 || desc->arch >= ERNE_ARCH_COUNT)
@@ -240,6 +256,7 @@ int erne_model_desc_check(const struct erne_model_desc *desc, struct erne_error 
     ERNE_TRY(check_vision(desc, err));
     ERNE_TRY(check_rope_sections(desc, err));
     ERNE_TRY(check_stop(desc, err));
+    ERNE_TRY(check_device(desc, err));
     if (!(desc->rms_eps >= 0.0f && desc->rms_eps < 1.0f))
         return erne_fail(err, ERNE_EFORMAT, "rms_eps is %g, not in 0 .. 1",
                          (double)desc->rms_eps);

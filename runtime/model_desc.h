@@ -58,6 +58,14 @@ struct erne_vision_desc {
 
 enum { ERNE_ROPE_AXES = 3 };
 
+/* The device a file was made for, and how it is to run there unless the user says
+ * otherwise; all zero when it was made for none. */
+struct erne_device_desc {
+    char *name;
+    char *kv_type;                 /* "f16" */
+    int32_t n_ctx, n_batch;
+};
+
 struct erne_model_desc {
     enum erne_arch arch;
     int32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab, n_ctx_train;
@@ -70,6 +78,7 @@ struct erne_model_desc {
     struct erne_moe_desc moe;
     struct erne_vision_desc vision;
     int32_t n_mtp;                 /* multi-token prediction blocks that are kept */
+    struct erne_device_desc device;
 
     int32_t stop[ERNE_MAX_STOP];   /* generation ends on any of these */
     int n_stop;

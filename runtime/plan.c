@@ -264,6 +264,7 @@ static int make_room(struct erne_plan *plan, struct erne_backend *be,
                          "no memory for a step on %s (%zu bytes, %zu of "
                          "scratch)",
                          be->fns->name, arena.n_bytes, scratch);
+    plan->scratch_bytes += scratch;
     return 0;
 }
 

@@ -20,6 +20,7 @@ struct erne_plan {
     struct erne_graph *graph;
     struct erne_node **order; /* [graph->n_nodes] in execution order */
     struct erne_arena step;   /* inputs, outputs and step tensors */
+    size_t scratch_bytes;     /* that the backends were asked for */
     struct erne_mappings maps;
     struct erne_itinerary route;
     struct erne_backend *failed; /* after a failure: whose it was, if a backend's */

@@ -16,7 +16,6 @@ struct erne_session_opts erne_session_opts_default(void)
 {
     return (struct erne_session_opts){
         .struct_size = sizeof(struct erne_session_opts),
-        .kv_type = "f16",
         .n_draft = 1,
         .sampling = erne_sampling_default(),
     };
@@ -24,13 +23,15 @@ struct erne_session_opts erne_session_opts_default(void)
 
 /* ---------------------------------------------------------------- life cycle */
 
-static int parse_kv_type(enum erne_type *out, const char *name, struct erne_error *err)
+/* What was asked for, else what the file was made for, else f16. */
+static int pick_kv_type(enum erne_type *out, const struct erne_model_desc *desc,
+                        const char *asked, struct erne_error *err)
 {
-    if (!name || strcmp(name, "f16") == 0)
-        *out = ERNE_TYPE_F16;
-    else if (strcmp(name, "f32") == 0)
-        *out = ERNE_TYPE_F32;
-    else
+    const char *name = asked                  ? asked
+                       : desc->device.kv_type ? desc->device.kv_type
+                                              : "f16";
+
+    if (erne_kv_type_parse(out, name) < 0)
         return erne_fail(err, ERNE_EINVAL, "KV type %s: f16 or f32 is known", name);
     return 0;
 }
@@ -42,10 +43,17 @@ static int pick_n_ctx(int32_t *out, const struct erne_model_desc *desc, int aske
         return erne_fail(err, ERNE_EINVAL,
                          "context of %d tokens: the model has 1 to %d positions", asked,
                          desc->n_ctx_train);
-    *out = asked;
-    if (asked == 0)
+    *out = asked != 0 ? asked : desc->device.n_ctx;
+    if (*out == 0)
         *out = desc->n_ctx_train < DEFAULT_N_CTX ? desc->n_ctx_train : DEFAULT_N_CTX;
     return 0;
+}
+
+static int32_t pick_n_batch(const struct erne_model_desc *desc, int asked)
+{
+    if (asked != 0)
+        return asked;
+    return desc->device.n_batch > 0 ? desc->device.n_batch : DEFAULT_N_BATCH;
 }
 
 int erne_phase_init(struct erne_phase *phase, const struct erne_session *s,
@@ -108,10 +116,10 @@ static int init_all(struct erne_session *s, const struct erne_session_opts *opts
                     struct erne_error *err)
 {
     const struct erne_model_desc *desc = &s->engine->file.desc;
-    int32_t n_ctx = 0, n_batch = opts->n_batch ? opts->n_batch : DEFAULT_N_BATCH;
+    int32_t n_ctx = 0, n_batch = pick_n_batch(desc, opts->n_batch);
     enum erne_type kv_type = ERNE_TYPE_F16;
 
-    ERNE_TRY(parse_kv_type(&kv_type, opts->kv_type, err));
+    ERNE_TRY(pick_kv_type(&kv_type, desc, opts->kv_type, err));
     ERNE_TRY(pick_n_ctx(&n_ctx, desc, opts->n_ctx, err));
     if (n_batch < 1 || n_batch > MAX_N_BATCH)
         return erne_fail(err, ERNE_EINVAL, "batch of %d tokens: 1 to %d is possible",

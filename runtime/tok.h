@@ -54,6 +54,7 @@ struct erne_tokenizer {
     struct tok_str rewrites;     /* charsmap: 0-terminated strings */
 
     /* Built at open, one block at `cut`. Hash tables hold an index + 1, 0 is empty. */
+    size_t table_bytes;
     uint32_t *by_text, by_text_mask;
     uint32_t *by_pair, by_pair_mask;
     uint32_t *merged;            /* [n_merges]: the id that a merge gives */

@@ -268,8 +268,9 @@ int tok_tables_init(struct erne_tokenizer *t, struct erne_error *err)
 
     for (uint32_t id = 0; id < t->h.n_tokens; id++)
         t->n_cut += is_cut(t, id);
-    block = calloc(1, t->n_cut * sizeof(*t->cut) +
-                          (text_slots + pair_slots + t->h.n_merges) * sizeof(uint32_t));
+    t->table_bytes = t->n_cut * sizeof(*t->cut) +
+                     (text_slots + pair_slots + t->h.n_merges) * sizeof(uint32_t);
+    block = calloc(1, t->table_bytes);
     if (!block)
         return erne_fail(err, ERNE_ENOMEM, "tokenizer: tables of %u tokens",
                          t->h.n_tokens);

@@ -67,7 +67,7 @@ struct cli_args {
     int thinking;            /* -1: as the model does */
     int reasoning;           /* enum cli_reasoning */
     int64_t seed;            /* -1: another one every time */
-    bool raw, chat, json, verbose, no_fallback, help;
+    bool raw, chat, json, profiles, probe, verbose, no_fallback, help;
     char cache_dir[CLI_MAX_PATH]; /* engine.cache_dir when none was given */
 };
 

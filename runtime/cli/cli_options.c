@@ -145,6 +145,9 @@ const struct cli_option cli_options[] = {
     { "--scheme", "S", CLI_TEXT, AT(convert.scheme), 0, 0, CLI_CONVERT,
       "how to store weights: source, f32, bf16, f16, w8, w4, w4-g64a, w2 ...; vision "
       "towers get 8 bits where it has fewer" },
+    { "--device", "NAME|FILE.yaml", CLI_TEXT, AT(convert.device), 0, 0, CLI_CONVERT,
+      "take scheme, context and more from a device's profile, and say whether the model "
+      "fits (erne devices --profiles)" },
     { "--tensor", "REGEX=S", CLI_LIST, AT(rules), 0, 0, CLI_CONVERT,
       "another scheme for the tensors whose names match; the first match counts" },
     { "--chat-template", "NAME", CLI_TEXT, AT(convert.chat_template), 0, 0, CLI_CONVERT,
@@ -164,6 +167,10 @@ const struct cli_option cli_options[] = {
     { "--force, --overwrite", NULL, CLI_FLAG, AT(convert.overwrite), 0, 0, CLI_CONVERT,
       "replace DST if it exists" },
 
+    { "--profiles", NULL, CLI_FLAG, AT(profiles), 0, 0, CLI_DEVICES,
+      "list the device profiles that erne convert --device knows by name" },
+    { "--probe", NULL, CLI_FLAG, AT(probe), 0, 0, CLI_DEVICES,
+      "print a profile of this machine, to be kept as a file and edited" },
     { "--json", NULL, CLI_FLAG, AT(json), 0, 0, CLI_INSPECT,
       "one JSON object instead of text" },
     { "-v, --verbose", NULL, CLI_FLAG, AT(verbose), 0, 0, TIMED | CLI_CONVERT,

@@ -1,4 +1,4 @@
-/* cmd_devices.c -- erne devices: what can compute here. */
+/* cmd_devices.c -- erne devices: what can compute here, and profiles of devices. */
 #include <stdio.h>
 
 #include "runtime/cli/cli_args.h"
@@ -23,10 +23,31 @@ static int print_device(void *user, const struct erne_device_info *d)
     return 0;
 }
 
+static int print_profile(void *user, const char *name, const char *title)
+{
+    (void)user;
+    printf("%-26s %s\n", name, title);
+    return 0;
+}
+
+static int probe(struct erne_error *err)
+{
+    struct erne_error put_err = { 0 };
+    int st = erne_device_probe(cli_write, &put_err, err);
+
+    if (put_err.status < 0) /* says more than that it could not be written */
+        *err = put_err;
+    return st;
+}
+
 int cmd_devices(struct cli_args *args, struct erne_error *err)
 {
     if (args->n_operands > 0)
         return cli_fail(err, ERNE_EINVAL, "erne devices takes no arguments, got '%s'",
                         args->operands[0]);
-    return erne_devices(print_device, NULL, err);
+    if (args->profiles && args->probe)
+        return cli_fail(err, ERNE_EINVAL, "--profiles and --probe do not go together");
+    if (args->profiles)
+        return erne_device_profiles(print_profile, NULL, err);
+    return args->probe ? probe(err) : erne_devices(print_device, NULL, err);
 }

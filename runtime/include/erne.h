@@ -274,9 +274,10 @@ ERNE_API struct erne_sampling erne_sampling_default(void);
 
 struct erne_session_opts {
     size_t struct_size;
-    int n_ctx;             /* positions; 0: min(n_ctx_train, 4096) */
-    int n_batch;           /* tokens a prefill step takes at most; 0: 512 */
-    const char *kv_type;   /* "f16", "f32" */
+    /* 0 and NULL: what the file was made for (erne_convert_opts.device), else ... */
+    int n_ctx;             /* positions; ... min(n_ctx_train, 4096) */
+    int n_batch;           /* tokens a prefill step takes at most; ... 512 */
+    const char *kv_type;   /* "f16", "f32"; ... "f16" */
     const char *vision_rule; /* which tokens vision experts take. "from-id": from the
                                 image placeholder's on, as in training; "media": those
                                 that stand for media and the marks around them;
@@ -407,6 +408,15 @@ struct erne_device_info {
 ERNE_API int erne_devices(int (*visit)(void *user, const struct erne_device_info *info),
                           void *user, struct erne_error *err);
 
+/* Calls visit for every built-in device profile: its name, as erne_convert_opts.device
+ * takes it, and what it is. Returns its first non-zero answer, else 0. */
+ERNE_API int erne_device_profiles(int (*visit)(void *user, const char *name,
+                                               const char *title),
+                                  void *user, struct erne_error *err);
+
+/* Writes a profile of this machine as YAML text; measures the memory for a moment. */
+ERNE_API int erne_device_probe(erne_write_fn write, void *user, struct erne_error *err);
+
 /* ----------------------------------------------------------- model files */
 
 struct erne_convert_opts {
@@ -424,6 +434,7 @@ struct erne_convert_opts {
     const char *const *loras;  /* "FOLDER" or "FOLDER:SCALE": adapters that are merged */
     size_t n_loras;
     bool with_mtp;             /* keep the block for multi-token prediction */
+    const char *device;        /* a built-in profile's name or a file NAME.yaml; NULL */
     bool overwrite;            /* replace an existing dst */
     erne_write_fn report;      /* receives the plan and the closing summary */
     void *report_user;
@@ -435,9 +446,12 @@ struct erne_convert_opts {
 
 ERNE_API struct erne_convert_opts erne_convert_opts_default(void);
 
-/* Converts a checkpoint into one .erne file. A conversion that was killed goes on where
+/* Converts a checkpoint into one .erne file. A device's profile gives the scheme where
+ * none is asked for, and how sessions run by default; the plan says whether its memory
+ * is enough, and what takes it. A conversion that was killed goes on where
  * it stopped when called again with the same options; the bytes written do not depend on
- * that, nor on n_threads. Fails: EFORMAT and EUNSUPPORTED name the file and tensor. */
+ * that, nor on n_threads. Fails: EFORMAT and EUNSUPPORTED name the file and tensor, or
+ * the device that cannot hold the model. */
 ERNE_API int erne_convert(const struct erne_convert_opts *opts, struct erne_error *err);
 
 /* Writes what the file holds: as text, or as one JSON object with "manifest" and

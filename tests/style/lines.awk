@@ -23,7 +23,7 @@ function may_include(inc) {
     if (FILENAME ~ /^converters\//)
         return inc ~ /^(converters|quantize)\// ||
             inc ~ /^runtime\/(arena|dtype|error|le|op)\.h$/ ||
-            inc ~ /^runtime\/(model_desc|model_file|tokenizer)\.h$/
+            inc ~ /^runtime\/(footprint|model_desc|model_file|profile|tokenizer)\.h$/
     return 1
 }
 
