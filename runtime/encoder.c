@@ -79,7 +79,7 @@ int erne_encoder_span(const struct erne_model_desc *desc, const struct erne_medi
                       struct erne_span *span, struct erne_error *err)
 {
     const struct erne_vision_desc *v = &desc->vision;
-    struct media_grid grid;
+    struct media_grid grid = { 0 };
 
     ERNE_TRY(grid_of(desc, media, &grid, err));
     span->t = grid.t / frames_a_run(v, media);
@@ -239,7 +239,7 @@ int erne_encoder_encode(struct erne_encoder *enc, const struct erne_media *media
 {
     const struct erne_model_desc *desc = &enc->engine->file.desc;
     const int32_t n_frames = frames_a_run(&desc->vision, media);
-    struct media_grid grid;
+    struct media_grid grid = { 0 };
 
     ERNE_TRY(grid_of(desc, media, &grid, err));
     ERNE_TRY(build(enc, &grid, n_frames, err));
@@ -255,7 +255,7 @@ int erne_encoder_encode(struct erne_encoder *enc, const struct erne_media *media
 int erne_media_n_tokens(const struct erne_engine *engine, const struct erne_media *media,
                         int *n_tokens, struct erne_error *err)
 {
-    struct media_grid grid;
+    struct media_grid grid = { 0 };
 
     if (!media)
         return erne_fail(err, ERNE_EINVAL, "erne_media_n_tokens: no media");

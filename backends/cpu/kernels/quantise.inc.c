@@ -3,13 +3,14 @@
  * Symmetric int8 keeps a block of like-sized values within about 0.6 % (its step is the
  * largest / 127), but where one outlier dwarfs the others they are left with few steps.
  * So the error is measured while quantising, and if it is above TOLERANCE of the row,
- * the blocks with more than their share get their remainder quantised too, in a second
- * ("fine") set of codes. That bounds the error of every row by TOLERANCE.
+ * the few worst blocks get their remainder quantised too, in a second ("fine") set of
+ * codes. That bounds the error of every row by TOLERANCE.
  */
 
 /* Relative RMS error of a row of activations; a product with random weights has the same,
- * SwiGLU multiplies it by up to 1.45. */
-static const float TOLERANCE = 6.5e-3f;
+ * SwiGLU multiplies it by up to 1.45. With 6.5e-3 SmolLM2's KL divergence from its own
+ * weights is 0.0009, and greedy answers to easy questions change; with this 0.0004. */
+static const float TOLERANCE = 4e-3f;
 
 /* codes [n] = round(x / step) and their sum; rest [n] = what they miss. The squares of
  * the rest, summed. */
