@@ -18,28 +18,13 @@ static void log_line(const struct vk_backend *vk, enum erne_log_level level,
         vk->log(vk->log_user, level, text);
 }
 
-/* A hung device gets its time once more, as nothing of it can be freed before; a lost
- * one is waited for, since its driver may still hold what will be freed. */
-static void settle(struct vk_backend *vk)
-{
-    struct vk_device *dev = &vk->dev;
-
-    if (!dev->is_lost || !dev->device)
-        return;
-    if (dev->is_hung && dev->fn.WaitForFences(dev->device, 1, &vk->queue.fence, VK_TRUE,
-                                              dev->time_limit_ns) != VK_TIMEOUT)
-        dev->is_hung = false;
-    if (!dev->is_hung)
-        (void)dev->fn.DeviceWaitIdle(dev->device);
-}
-
 static void vk_close(struct erne_backend *be)
 {
     struct vk_backend *vk = vk_of(be);
 
     if (!vk)
         return;
-    settle(vk);
+    vk_queue_settle(&vk->queue, &vk->dev);
     vk_cache_save(&vk->pipelines, &vk->dev);
     vk_queue_deinit(&vk->queue, &vk->dev);
     vk_pipelines_deinit(&vk->pipelines, &vk->dev);
@@ -129,7 +114,7 @@ static void vk_unmap(struct erne_backend *be, const void *base)
 {
     struct vk_backend *vk = vk_of(be);
 
-    settle(vk);
+    vk_queue_settle(&vk->queue, &vk->dev);
     /* Recordings may speak of the range, and copies wait to be made into it. */
     if (vk->queue.has_copies && !vk->dev.is_lost)
         (void)vk_queue_submit(&vk->queue, &vk->dev, NULL);

@@ -77,8 +77,18 @@ void vk_queue_drop(struct vk_queue *q, struct vk_device *dev, struct vk_recordin
     r->nodes = NULL;
 }
 
+void vk_queue_settle(struct vk_queue *q, struct vk_device *dev)
+{
+    if (!dev->is_hung || dev->fn.WaitForFences(dev->device, 1, &q->fence, VK_TRUE,
+                                               dev->time_limit_ns) != VK_SUCCESS)
+        return;
+    dev->is_hung = false;
+    (void)dev->fn.DeviceWaitIdle(dev->device);
+}
+
 void vk_queue_forget(struct vk_queue *q, struct vk_device *dev)
 {
+    vk_queue_settle(q, dev);
     for (int i = 0; i < VK_MAX_RECORDINGS; i++)
         vk_queue_drop(q, dev, &q->recordings[i]);
 }
@@ -309,6 +319,13 @@ static int end_copies(struct vk_queue *q, struct vk_device *dev)
     return 0;
 }
 
+static int wait(struct vk_queue *q, struct vk_device *dev)
+{
+    VK_TRY(dev, WaitForFences, dev->device, 1, &q->fence, VK_TRUE, dev->time_limit_ns);
+    VK_TRY(dev, ResetFences, dev->device, 1, &q->fence);
+    return 0;
+}
+
 int vk_queue_submit(struct vk_queue *q, struct vk_device *dev,
                     const struct vk_recording *r)
 {
@@ -327,9 +344,13 @@ int vk_queue_submit(struct vk_queue *q, struct vk_device *dev,
     if (info.commandBufferCount == 0)
         return 0;
     VK_TRY(dev, QueueSubmit, dev->queue, 1, &info, q->fence);
-    VK_TRY(dev, WaitForFences, dev->device, 1, &q->fence, VK_TRUE, dev->time_limit_ns);
-    VK_TRY(dev, ResetFences, dev->device, 1, &q->fence);
-    return 0;
+    if (wait(q, dev) == 0)
+        return 0;
+    /* It may still run: whatever the reason, nothing can be tried again. */
+    dev->is_lost = true;
+    if (!dev->is_hung)
+        (void)dev->fn.DeviceWaitIdle(dev->device);
+    return ERNE_EDEVICE;
 }
 
 /* ----------------------------------------------------------------- copies */

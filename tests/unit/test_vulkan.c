@@ -1,0 +1,403 @@
+/* test_vulkan.c -- the Vulkan backend's own ways: memory shared, copied and staged, the
+ * file of compiled pipelines, and every call to the driver failing in turn. What the
+ * operators compute is the conformance tests' business. Skips without a device.
+ */
+#include "tests/support/unit.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/vulkan/vk_ops.h"
+#include "runtime/engine.h"
+#include "tests/support/tiny_model.h"
+
+extern const struct erne_backend_fns erne_backend_vulkan, erne_backend_reference;
+
+#define MODEL "test_vulkan.erne"
+enum { N_ROWS = 5, K = 48, SKIPPED = 77, N_TOKENS = 12, EVERY_CALL = -1 };
+
+/* ------------------------------------------------- failing the n-th call */
+
+struct injector {
+    struct vk_fault fault;
+    int n_seen, fail_at; /* fail_at: the call that fails; 0: none */
+    int kind;            /* enum vk_call that counts; EVERY_CALL */
+    int code;            /* the VkResult */
+};
+
+static int answer(void *user, int call)
+{
+    struct injector *in = user;
+
+    if (in->kind != EVERY_CALL && in->kind != call)
+        return VK_SUCCESS;
+    return ++in->n_seen == in->fail_at ? in->code : VK_SUCCESS;
+}
+
+static struct injector injector(int kind, int fail_at, int code)
+{
+    return (struct injector){ .kind = kind, .fail_at = fail_at, .code = code };
+}
+
+static void arm(struct injector *in)
+{
+    in->fault.answer = answer;
+    in->fault.user = in;
+}
+
+/* ------------------------------------------------------ one node, by hand */
+
+/* rms_norm of a [N_ROWS, K] in memory of its own. */
+struct work {
+    float x[N_ROWS * K], w[K], dst[N_ROWS * K];
+    struct erne_tensor tensor[3];
+    struct erne_node node;
+};
+
+static struct erne_tensor rows(const char *name, enum erne_mem mem, int64_t n,
+                               float *data)
+{
+    struct erne_tensor t = { .mem = mem,
+                             .type = ERNE_TYPE_F32,
+                             .n_dims = 2,
+                             .dim = { n, K, 1, 1 },
+                             .stride = K,
+                             .n_bytes = (size_t)(n * K) * sizeof(float),
+                             .data = data };
+
+    snprintf(t.name, sizeof(t.name), "%s", name);
+    return t;
+}
+
+static void work_init(struct work *work)
+{
+    *work = (struct work){ .node.op = ERNE_OP_RMS_NORM };
+    for (int i = 0; i < N_ROWS * K; i++)
+        work->x[i] = (float)(i % 17) - 7.5f;
+    for (int i = 0; i < K; i++)
+        work->w[i] = 1.0f + (float)i / K;
+    work->tensor[0] = rows("x", ERNE_MEM_INPUT, N_ROWS, work->x);
+    work->tensor[1] = rows("w", ERNE_MEM_WEIGHT, 1, work->w);
+    work->tensor[2] = rows("dst", ERNE_MEM_OUTPUT, N_ROWS, work->dst);
+    work->node.params.rms_norm.eps = 1e-5f;
+    work->node.src[ERNE_SRC_X] = &work->tensor[0];
+    work->node.src[ERNE_SRC_W] = &work->tensor[1];
+    work->node.dst = &work->tensor[2];
+    assert_int_equal(erne_op_check(&work->node, NULL), 0);
+}
+
+static bool is_right(const struct work *work)
+{
+    for (int r = 0; r < N_ROWS; r++) {
+        const float *x = work->x + r * K;
+        double sum = 0;
+
+        for (int i = 0; i < K; i++)
+            sum += (double)x[i] * (double)x[i];
+        for (int i = 0; i < K; i++) {
+            const double want = (double)x[i] / sqrt(sum / K + 1e-5) * (double)work->w[i];
+
+            if (!(fabs((double)work->dst[r * K + i] - want) <= 1e-5 * fabs(want)))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Maps [0, n) of the tensors; n tells how far it came. */
+static int map_all(struct erne_backend *be, const struct work *work, int *n)
+{
+    for (*n = 0; *n < 3; ++*n) {
+        const struct erne_tensor *t = &work->tensor[*n];
+        const struct erne_range range = { t->data, t->n_bytes, t->mem };
+
+        ERNE_TRY(be->fns->map(be, &range));
+    }
+    return be->fns->upload(be, work->x, sizeof(work->x));
+}
+
+/* Runs the node twice, so that the second step is a replay. */
+static int run_twice(struct erne_backend *be, struct work *work)
+{
+    struct erne_node *const nodes[] = { &work->node };
+    const struct erne_step step = { .n_tok = N_ROWS, .n_out = 1 };
+
+    for (int i = 0; i < 2; i++) {
+        ERNE_TRY(be->fns->run(be, nodes, 1, &step));
+        ERNE_TRY(be->fns->download(be, work->dst, sizeof(work->dst)));
+        assert_true(is_right(work));
+        memset(work->dst, 0, sizeof(work->dst));
+        ERNE_TRY(be->fns->upload(be, work->x, sizeof(work->x)));
+    }
+    return 0;
+}
+
+static int use(struct erne_backend *be)
+{
+    const struct erne_op_impl *impl = be->fns->ops[ERNE_OP_RMS_NORM][0];
+    struct work *work = malloc(sizeof(*work));
+    int n_mapped = 0, st;
+
+    assert_non_null(work);
+    work_init(work);
+    work->node.backend = be;
+    work->node.impl = impl;
+    st = impl->prepare(be, &work->node);
+    if (st == 0) {
+        st = map_all(be, work, &n_mapped);
+        if (st == 0)
+            st = be->fns->reserve_scratch(be, 4096);
+        if (st == 0)
+            st = run_twice(be, work);
+        impl->release(be, &work->node);
+    }
+    for (int i = 0; i < n_mapped; i++)
+        be->fns->unmap(be, work->tensor[i].data);
+    free(work);
+    return st;
+}
+
+/* A whole life of the backend; n_compiled may be NULL. */
+static int live(void *fault, const char *cache_dir, int device, size_t *n_compiled)
+{
+    const struct erne_backend_opts opts = {
+        .n_threads = 1, .cache_dir = cache_dir, .device = device, .hook = fault
+    };
+    struct erne_error err = { 0 };
+    struct erne_backend *be = NULL;
+    int st = erne_backend_vulkan.open(&be, &opts, &err);
+
+    if (st < 0) {
+        assert_int_equal(err.status, st);
+        assert_non_null(strstr(err.text, "vulkan"));
+        return st;
+    }
+    st = use(be);
+    if (n_compiled)
+        *n_compiled = vk_of(be)->pipelines.n_compiled;
+    be->fns->close(be);
+    return st;
+}
+
+/* ------------------------------------------------------------------- tests */
+
+static void test_memory(void **state)
+{
+    struct vk_fault copies = { .no_host_import = true };
+    struct vk_fault staged = { .no_host_import = true, .staged = true };
+
+    (void)state;
+    assert_int_equal(live(NULL, NULL, 0, NULL), 0);
+    assert_int_equal(live(&copies, NULL, 0, NULL), 0);
+    assert_int_equal(live(&staged, NULL, 0, NULL), 0);
+}
+
+static void test_absent(void **state)
+{
+    struct vk_fault nothing = { .loader = "liberne-no-such-loader.so" };
+    struct injector driver =
+        injector(VK_CALL_CreateInstance, 1, VK_ERROR_INCOMPATIBLE_DRIVER);
+
+    (void)state;
+    arm(&driver);
+    assert_int_equal(live(&nothing, NULL, 0, NULL), ERNE_EUNSUPPORTED);
+    assert_int_equal(live(&driver.fault, NULL, 0, NULL), ERNE_EUNSUPPORTED);
+    assert_int_equal(live(NULL, NULL, 99, NULL), ERNE_EUNSUPPORTED);
+}
+
+/* Every call in turn, out of memory and lost, in each way of using memory. */
+static void test_every_call(void **state)
+{
+    static const int codes[] = { VK_ERROR_OUT_OF_DEVICE_MEMORY, VK_ERROR_DEVICE_LOST };
+
+    (void)state;
+    for (int mode = 0; mode < 3; mode++)
+        for (size_t c = 0; c < ERNE_ARRAY_LEN(codes); c++) {
+            int n_failed = 0, n = 1;
+
+            for (bool reached = true; reached; n++) {
+                struct injector in = injector(EVERY_CALL, n, codes[c]);
+                int st;
+
+                arm(&in);
+                in.fault.no_host_import = mode > 0;
+                in.fault.staged = mode > 1;
+                st = live(&in.fault, NULL, 0, NULL);
+                reached = in.n_seen >= n;
+                n_failed += st < 0;
+                if (st < 0 && st != ERNE_ENOMEM && st != ERNE_EDEVICE)
+                    assert_int_equal(st, ERNE_EUNSUPPORTED);
+            }
+            /* Some failures are got over: of the cache, or of host memory. */
+            assert_true(n > 20 && n_failed > n / 2);
+        }
+}
+
+static void test_hang(void **state)
+{
+    struct injector in = injector(VK_CALL_WaitForFences, 1, VK_TIMEOUT);
+
+    (void)state;
+    arm(&in);
+    assert_int_equal(live(&in.fault, NULL, 0, NULL), ERNE_EDEVICE);
+}
+
+/* The backend's cache file in the current folder, read or (data) written. */
+static size_t cache_file(uint8_t *data, size_t cap, size_t n_write)
+{
+    char **names;
+    size_t n_names, n = 0;
+
+    assert_int_equal(pf_dir_list(".", &names, &n_names), 0);
+    for (size_t i = 0; i < n_names; i++) {
+        struct pf_file *file;
+        uint64_t n_bytes;
+
+        if (strncmp(names[i], "vulkan-", 7) != 0)
+            continue;
+        assert_true(strcmp(names[i] + strlen(names[i]) - 6, ".cache") == 0);
+        assert_int_equal(pf_file_open(&file, names[i], n_write ? PF_WRITE_NEW : PF_READ),
+                         0);
+        if (n_write) {
+            assert_int_equal(pf_file_write_at(file, data, n_write, 0), 0);
+        } else {
+            assert_int_equal(pf_file_size(file, &n_bytes), 0);
+            assert_true(n_bytes <= cap);
+            assert_int_equal(pf_file_read_at(file, data, (size_t)n_bytes, 0), 0);
+            n = (size_t)n_bytes;
+        }
+        pf_file_close(&file);
+        if (!cap)
+            pf_path_remove(names[i]);
+    }
+    pf_dir_free(names, n_names);
+    return n;
+}
+
+/* The second start compiles nothing; a file that is cut or changed is as good as none. */
+static void test_cache(void **state)
+{
+    enum { CAP = 1 << 22 };
+    uint8_t *data = malloc(CAP), byte = 0;
+    size_t n, n_compiled;
+
+    (void)state;
+    assert_non_null(data);
+    assert_int_equal(live(NULL, ".", 0, &n_compiled), 0);
+    assert_int_equal(n_compiled, 1);
+    assert_int_equal(live(NULL, ".", 0, &n_compiled), 0);
+    assert_int_equal(n_compiled, 0);
+    n = cache_file(data, CAP, 0);
+    assert_true(n > 32);
+    for (size_t cut = 1; cut < n; cut += n / 7) {
+        cache_file(data, CAP, cut);
+        assert_int_equal(live(NULL, ".", 0, &n_compiled), 0);
+        assert_int_equal(n_compiled, 1);
+        data[cut] ^= 4;
+        cache_file(data, CAP, n);
+        assert_int_equal(live(NULL, ".", 0, &n_compiled), 0);
+        assert_int_equal(n_compiled, 1);
+        data[cut] ^= 4;
+    }
+    cache_file(&byte, 0, 1);
+    free(data);
+}
+
+/* ------------------------------------------------------------- a whole model */
+
+/* Logits of the last token after a prompt and after three more. */
+static void converse(const struct erne_backend_fns *first, void *hook, float *logits,
+                     int n_vocab)
+{
+    const struct erne_backend_fns *const list[] = { first, &erne_backend_reference,
+                                                    NULL };
+    struct erne_engine_opts opts = erne_engine_opts_default();
+    struct erne_session_opts session_opts = erne_session_opts_default();
+    struct erne_engine *e = NULL;
+    struct erne_session *s = NULL;
+    struct erne_error err = { 0 };
+    int32_t tokens[N_TOKENS];
+
+    for (int i = 0; i < N_TOKENS; i++)
+        tokens[i] = (i * 37 + 11) % n_vocab;
+    opts.backend = first->name;
+    session_opts.n_ctx = 64;
+    if (erne_engine_open_on(&e, MODEL, &opts, list, hook, &err) < 0)
+        fail_msg("%s", err.text);
+    if (erne_session_create(&s, e, &session_opts, &err) < 0)
+        fail_msg("%s", err.text);
+    for (int i = 0; i < 4; i++) {
+        const int n = i == 0 ? N_TOKENS - 3 : 1;
+
+        if (erne_session_eval(s, tokens + (i == 0 ? 0 : N_TOKENS - 4 + i), (size_t)n,
+                              NULL, &err) < 0)
+            fail_msg("%s", err.text);
+        memcpy(logits + i * n_vocab, erne_session_logits(s),
+               (size_t)n_vocab * sizeof(float));
+    }
+    erne_session_destroy(&s);
+    erne_engine_close(&e);
+}
+
+/* Lost, hung, out of memory or unable to compile: the session goes on without. */
+static void test_model_goes_on(void **state)
+{
+    static const struct {
+        int kind, fail_at, code;
+    } faults[] = {
+        { EVERY_CALL, 0, VK_SUCCESS },
+        { VK_CALL_QueueSubmit, 1, VK_ERROR_DEVICE_LOST },
+        { VK_CALL_QueueSubmit, 3, VK_ERROR_DEVICE_LOST },
+        { VK_CALL_WaitForFences, 2, VK_TIMEOUT },
+        { VK_CALL_CreateComputePipelines, 2, VK_ERROR_UNKNOWN },
+        { VK_CALL_AllocateMemory, 3, VK_ERROR_OUT_OF_DEVICE_MEMORY },
+    };
+    const struct erne_model_desc desc = tiny_model_desc();
+    const size_t n = 4 * (size_t)desc.n_vocab;
+    float *want = calloc(n, sizeof(float)), *got = calloc(n, sizeof(float));
+    struct erne_error err;
+
+    (void)state;
+    assert_non_null(want);
+    assert_non_null(got);
+    if (tiny_model_write(MODEL, &desc, "w8", 7, &err) < 0)
+        fail_msg("%s", err.text);
+    converse(&erne_backend_reference, NULL, want, desc.n_vocab);
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(faults); i++) {
+        struct injector in = injector(faults[i].kind, faults[i].fail_at, faults[i].code);
+
+        arm(&in);
+        converse(&erne_backend_vulkan, &in.fault, got, desc.n_vocab);
+        for (size_t j = 0; j < n; j++)
+            if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
+                fail_msg("fault %zu, logit %zu: %g, want %g", i, j, (double)got[j],
+                         (double)want[j]);
+    }
+    free(want);
+    free(got);
+    pf_path_remove(MODEL);
+}
+
+static int count_device(void *user, const struct erne_device_info *info)
+{
+    (void)info;
+    ++*(int *)user;
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_every_call), cmocka_unit_test(test_hang),
+        cmocka_unit_test(test_cache),      cmocka_unit_test(test_model_goes_on),
+    };
+    int n = 0;
+
+    erne_backend_vulkan.devices(count_device, &n);
+    if (n == 0)
+        return SKIPPED;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
