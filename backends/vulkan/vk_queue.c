@@ -183,7 +183,6 @@ static int make_set(struct vk_recording *r, struct vk_device *dev,
     };
     VkDescriptorBufferInfo buffer[VK_MAX_BINDINGS];
     VkWriteDescriptorSet write[VK_MAX_BINDINGS];
-    uint32_t n = 0;
 
     if (r->n_left == 0)
         ERNE_TRY(add_pool(r, dev));
@@ -193,20 +192,20 @@ static int make_set(struct vk_recording *r, struct vk_device *dev,
     for (uint32_t i = 0; i < VK_MAX_BINDINGS; i++) {
         const struct vk_view *view = &d->binding[i].view;
 
+        /* What a shader names must be there, even where it is not read. */
         if (!view->buffer)
-            continue;
-        buffer[n] = (VkDescriptorBufferInfo){ view->buffer, view->offset, view->n_bytes };
-        write[n] = (VkWriteDescriptorSet){
+            view = &d->binding[0].view;
+        buffer[i] = (VkDescriptorBufferInfo){ view->buffer, view->offset, view->n_bytes };
+        write[i] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
             .dstSet = *out,
             .dstBinding = i,
             .descriptorCount = 1,
             .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-            .pBufferInfo = &buffer[n],
+            .pBufferInfo = &buffer[i],
         };
-        n++;
     }
-    dev->fn.UpdateDescriptorSets(dev->device, n, write, 0, NULL);
+    dev->fn.UpdateDescriptorSets(dev->device, VK_MAX_BINDINGS, write, 0, NULL);
     return 0;
 }
 

@@ -17,7 +17,7 @@ struct vk_region {
 };
 
 struct vk_binding {
-    struct vk_view view;     /* buffer NULL: the shader does not use this binding */
+    struct vk_view view;     /* buffer NULL: the shader does not read this binding */
     struct vk_region region; /* n_rows 0: weights and the like, written by no dispatch */
 };
 
