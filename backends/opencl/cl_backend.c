@@ -83,21 +83,20 @@ static int wait_for_all(struct cl_device *dev)
     return cl_queue_wait(dev, event);
 }
 
-/* Whatever happens, nothing is left running: it would work on memory that the caller may
- * give back. */
 static int cl_run(struct erne_backend *be, struct erne_node *const *nodes, size_t n_nodes,
                   const struct erne_step *step)
 {
     struct cl_device *dev = &cl_of(be)->dev;
-    int st, waited;
+    int st;
 
     if (dev->is_lost)
         return ERNE_EDEVICE;
     st = record(be, nodes, n_nodes, step);
-    if (dev->is_lost)
-        return st;
-    waited = wait_for_all(dev);
-    return st < 0 ? st : waited;
+    if (st == 0)
+        st = wait_for_all(dev);
+    if (st < 0)
+        cl_queue_drain(dev);
+    return st;
 }
 
 /* -------------------------------------------------------------- memory */

@@ -29,6 +29,7 @@ struct cl_device {
     bool on_host;       /* the processor itself, or one that shares its memory */
     uint64_t time_limit_ns;
     bool is_lost; /* once true, nothing more is asked of it */
+    bool is_hung; /* lost because it did not answer in time */
 };
 
 /* Opens device number opts->device of those that cl_device_visit counts. EUNSUPPORTED

@@ -21,7 +21,7 @@ static int poll_event(struct cl_device *dev, cl_event event)
         if (state == CL_COMPLETE && !hang)
             break;
         if (pf_time_ns() - start > dev->time_limit_ns) {
-            dev->is_lost = true;
+            dev->is_lost = dev->is_hung = true;
             return ERNE_EDEVICE;
         }
         pf_sleep_us(PAUSE_US);
@@ -29,6 +29,19 @@ static int poll_event(struct cl_device *dev, cl_event event)
     /* Returns at once; only this makes results visible. */
     CL_TRY(dev, WaitForEvents, 1, &event);
     return 0;
+}
+
+/* Straight to the driver: what failed may well have been a test's doing. */
+void cl_queue_drain(struct cl_device *dev)
+{
+    cl_event event;
+
+    if (dev->is_hung || dev->fn.api.clEnqueueMarkerWithWaitList(dev->queue, 0, NULL,
+                                                                &event) != CL_SUCCESS)
+        return;
+    dev->fn.api.clFlush(dev->queue);
+    dev->fn.api.clWaitForEvents(1, &event);
+    dev->fn.api.clReleaseEvent(event);
 }
 
 int cl_queue_wait(struct cl_device *dev, cl_event event)
@@ -40,6 +53,8 @@ int cl_queue_wait(struct cl_device *dev, cl_event event)
     st = cl_device_status(dev, result);
     if (st == 0)
         st = poll_event(dev, event);
+    if (st < 0)
+        cl_queue_drain(dev);
     dev->fn.api.clReleaseEvent(event);
     return st;
 }

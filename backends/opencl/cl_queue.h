@@ -8,6 +8,10 @@
  * failed, or took longer than the time limit. */
 int cl_queue_wait(struct cl_device *dev, cl_event event);
 
+/* After a failure: lets what was started end, since it works on memory that the caller
+ * may give back. Not for a device that hangs, which would hang the caller, too. */
+void cl_queue_drain(struct cl_device *dev);
+
 /* One start of a kernel: arguments in the order of its parameters, then cl_launch. The
  * first failure is kept, so that only cl_launch need be looked at. */
 struct cl_launch {

@@ -1,0 +1,465 @@
+/* test_opencl.c -- the OpenCL backend's own ways: memory shared and copied, weights in
+ * several buffers, the files of compiled programs, and calls to the driver that fail.
+ * What the operators compute is the conformance tests' business. Skips without a device.
+ */
+#include "tests/support/unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/opencl/cl.h"
+#include "runtime/engine.h"
+#include "tests/support/tiny_model.h"
+
+extern const struct erne_backend_fns erne_backend_opencl, erne_backend_reference;
+
+#define MODEL "test_opencl.erne"
+#define CACHE "test_opencl.cache"
+enum { N_TOKENS = 12, N_VOCAB = 20000, SKIPPED = 77 };
+
+static const struct erne_backend_fns *const backends[] = { &erne_backend_opencl,
+                                                           &erne_backend_reference,
+                                                           NULL };
+
+/* -------------------------------------------- what the driver is asked for */
+
+/* Driver objects that were made and not released: the test's own, as OpenCL's functions
+ * take nothing that could lead there. */
+static struct cl_fns driver;
+static int n_live;
+
+#define COUNT_RELEASE(name, type)                       \
+    static cl_int CL_API_CALL count_##name(type object) \
+    {                                                   \
+        n_live--;                                       \
+        return driver.api.cl##name(object);             \
+    }
+COUNT_RELEASE(ReleaseContext, cl_context)
+COUNT_RELEASE(ReleaseCommandQueue, cl_command_queue)
+COUNT_RELEASE(ReleaseMemObject, cl_mem)
+COUNT_RELEASE(ReleaseProgram, cl_program)
+COUNT_RELEASE(ReleaseKernel, cl_kernel)
+
+static cl_context CL_API_CALL
+count_context(const cl_context_properties *props, cl_uint n, const cl_device_id *devices,
+              void(CL_CALLBACK *notify)(const char *, const void *, size_t, void *),
+              void *user, cl_int *status)
+{
+    n_live++;
+    return driver.api.clCreateContext(props, n, devices, notify, user, status);
+}
+
+static cl_command_queue CL_API_CALL count_queue(cl_context context, cl_device_id device,
+                                                cl_command_queue_properties props,
+                                                cl_int *status)
+{
+    n_live++;
+    return driver.api.clCreateCommandQueue(context, device, props, status);
+}
+
+static cl_mem CL_API_CALL count_buffer(cl_context context, cl_mem_flags flags,
+                                       size_t n_bytes, void *host, cl_int *status)
+{
+    n_live++;
+    return driver.api.clCreateBuffer(context, flags, n_bytes, host, status);
+}
+
+static cl_program CL_API_CALL count_source(cl_context context, cl_uint n,
+                                           const char **text, const size_t *n_bytes,
+                                           cl_int *status)
+{
+    n_live++;
+    return driver.api.clCreateProgramWithSource(context, n, text, n_bytes, status);
+}
+
+static cl_program CL_API_CALL count_binary(cl_context context, cl_uint n,
+                                           const cl_device_id *devices,
+                                           const size_t *n_bytes,
+                                           const unsigned char **binaries, cl_int *states,
+                                           cl_int *status)
+{
+    const cl_program program = driver.api.clCreateProgramWithBinary(
+        context, n, devices, n_bytes, binaries, states, status);
+
+    n_live += program != NULL;
+    return program;
+}
+
+static cl_kernel CL_API_CALL count_kernel(cl_program program, const char *name,
+                                          cl_int *status)
+{
+    n_live++;
+    return driver.api.clCreateKernel(program, name, status);
+}
+
+static void wrap(void *user, struct cl_fns *fns)
+{
+    (void)user;
+    driver = *fns;
+    fns->api.clReleaseContext = count_ReleaseContext;
+    fns->api.clReleaseCommandQueue = count_ReleaseCommandQueue;
+    fns->api.clReleaseMemObject = count_ReleaseMemObject;
+    fns->api.clReleaseProgram = count_ReleaseProgram;
+    fns->api.clReleaseKernel = count_ReleaseKernel;
+    fns->api.clCreateContext = count_context;
+    fns->api.clCreateCommandQueue = count_queue;
+    fns->api.clCreateBuffer = count_buffer;
+    fns->api.clCreateProgramWithSource = count_source;
+    fns->api.clCreateProgramWithBinary = count_binary;
+    fns->api.clCreateKernel = count_kernel;
+}
+
+/* Counts calls, and lets call number fail_at of one kind fail. */
+struct injector {
+    struct cl_fault fault;
+    int kind, fail_at, code; /* fail_at 0: none */
+    bool hit;
+    int n_calls[CL_CALL_COUNT];
+};
+
+static int answer(void *user, int call)
+{
+    struct injector *in = user;
+
+    if (++in->n_calls[call] != in->fail_at || call != in->kind)
+        return CL_SUCCESS;
+    in->hit = true;
+    return in->code;
+}
+
+static void arm(struct injector *in)
+{
+    in->fault.answer = answer;
+    in->fault.wrap = wrap;
+    in->fault.user = in;
+}
+
+/* ------------------------------------------------------------- the model */
+
+struct result {
+    int st;
+    float last[N_VOCAB];
+    int32_t id;
+    char text[512];   /* of the error */
+    char warned[256]; /* the last warning */
+};
+
+static void keep_warning(void *user, enum erne_log_level level, const char *line)
+{
+    struct result *r = user;
+
+    if (level <= ERNE_LOG_WARN)
+        snprintf(r->warned, sizeof(r->warned), "%s", line);
+}
+
+static int eval(struct erne_session *session, struct result *r, struct erne_error *err)
+{
+    int32_t tokens[N_TOKENS];
+
+    for (int i = 0; i < N_TOKENS; i++)
+        tokens[i] = 3 + 7 * i;
+    ERNE_TRY(erne_session_eval(session, tokens, N_TOKENS, NULL, err));
+    ERNE_TRY(erne_session_sample(session, &r->id, err));
+    ERNE_TRY(erne_session_eval(session, &r->id, 1, NULL, err));
+    memcpy(r->last, erne_session_logits(session), sizeof(r->last));
+    return 0;
+}
+
+/* A prompt and a token behind it. */
+static void run(struct result *r, const struct erne_engine_opts *opts,
+                struct cl_fault *fault)
+{
+    struct erne_session_opts so = erne_session_opts_default();
+    struct erne_engine *engine = NULL;
+    struct erne_session *session = NULL;
+    struct erne_error err = { 0 };
+
+    *r = (struct result){ 0 };
+    so.n_ctx = 64;
+    so.n_batch = 8;
+    so.sampling.temperature = 0;
+    struct erne_engine_opts eo = *opts;
+    eo.log = keep_warning;
+    eo.log_user = r;
+    r->st = erne_engine_open_on(&engine, MODEL, &eo, backends, fault, &err);
+    if (r->st == 0)
+        r->st = erne_session_create(&session, engine, &so, &err);
+    if (r->st == 0)
+        r->st = eval(session, r, &err);
+    snprintf(r->text, sizeof(r->text), "%s", err.text);
+    erne_session_destroy(&session);
+    erne_engine_close(&engine);
+}
+
+static struct erne_engine_opts options(const char *backend)
+{
+    struct erne_engine_opts opts = erne_engine_opts_default();
+
+    opts.backend = backend;
+    opts.fallback = false;
+    return opts;
+}
+
+static void assert_same(const struct result *a, const struct result *b)
+{
+    assert_int_equal(a->st, 0);
+    assert_int_equal(b->st, 0);
+    assert_int_equal(a->id, b->id);
+    assert_memory_equal(a->last, b->last, sizeof(a->last));
+}
+
+/* What a device gives that works; the other tests compare with it. */
+static struct result usual;
+
+static void test_usual(void **state)
+{
+    const struct erne_engine_opts opts = options("opencl");
+    struct injector in = { 0 };
+
+    (void)state;
+    arm(&in);
+    n_live = 0;
+    run(&usual, &opts, &in.fault);
+    assert_string_equal(usual.text, "");
+    assert_int_equal(usual.st, 0);
+    assert_int_equal(n_live, 0);
+    assert_true(in.n_calls[CL_CALL_EnqueueNDRangeKernel] > 0);
+}
+
+static void test_own_memory(void **state)
+{
+    const struct erne_engine_opts opts = options("opencl");
+    const struct cl_fault fault = { .no_host_memory = true };
+    static struct result r;
+
+    (void)state;
+    run(&r, &opts, (struct cl_fault *)&fault);
+    assert_same(&r, &usual);
+}
+
+/* The table of tokens and the logits' weights are 5 MB: three buffers. */
+static void test_small_buffers(void **state)
+{
+    const struct erne_engine_opts opts = options("opencl");
+    struct injector in = { .fault = { .max_alloc = 2 << 20 } };
+    static struct result r;
+
+    (void)state;
+    arm(&in);
+    n_live = 0;
+    run(&r, &opts, &in.fault);
+    assert_same(&r, &usual);
+    assert_int_equal(n_live, 0);
+}
+
+/* ------------------------------------------------------------- the cache */
+
+static void spoil_cache(uint64_t n_bytes)
+{
+    char **names;
+    size_t n;
+
+    assert_int_equal(pf_dir_list(CACHE, &names, &n), 0);
+    assert_true(n > 0);
+    for (size_t i = 0; i < n; i++) {
+        char path[512];
+        struct pf_file *file;
+
+        snprintf(path, sizeof(path), "%s/%s", CACHE, names[i]);
+        if (pf_file_open(&file, path, PF_WRITE_EXISTING) < 0)
+            continue;
+        assert_int_equal(pf_file_resize(file, n_bytes), 0);
+        pf_file_close(&file);
+    }
+    pf_dir_free(names, n);
+}
+
+static void clear_cache(void)
+{
+    char **names;
+    size_t n;
+
+    if (pf_dir_list(CACHE, &names, &n) < 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        char path[512];
+
+        snprintf(path, sizeof(path), "%s/%s", CACHE, names[i]);
+        pf_path_remove(path);
+    }
+    pf_dir_free(names, n);
+}
+
+/* The second start compiles nothing, a damaged file is made anew. */
+static void test_cache(void **state)
+{
+    static const uint64_t sizes[] = { 0, 17, 100 };
+    struct erne_engine_opts opts = options("opencl");
+    struct injector first = { 0 }, second = { 0 };
+    static struct result r;
+
+    (void)state;
+    opts.cache_dir = CACHE;
+    clear_cache();
+    arm(&first);
+    run(&r, &opts, &first.fault);
+    assert_same(&r, &usual);
+    assert_true(first.n_calls[CL_CALL_CreateProgramWithSource] > 0);
+    arm(&second);
+    run(&r, &opts, &second.fault);
+    assert_same(&r, &usual);
+    assert_int_equal(second.n_calls[CL_CALL_CreateProgramWithSource], 0);
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++) {
+        struct injector in = { 0 };
+
+        spoil_cache(sizes[i]);
+        arm(&in);
+        run(&r, &opts, &in.fault);
+        assert_same(&r, &usual);
+        assert_int_equal(in.n_calls[CL_CALL_CreateProgramWithSource],
+                         first.n_calls[CL_CALL_CreateProgramWithSource]);
+    }
+}
+
+/* --------------------------------------------------------------- failures */
+
+static void test_no_loader(void **state)
+{
+    const struct erne_engine_opts opts = options("opencl");
+    struct cl_fault fault = { .loader = "libno-such-loader.so" };
+    static struct result r;
+
+    (void)state;
+    run(&r, &opts, &fault);
+    assert_int_equal(r.st, ERNE_EUNSUPPORTED);
+    assert_non_null(strstr(r.text, "libno-such-loader.so"));
+}
+
+static void test_no_device(void **state)
+{
+    const struct erne_engine_opts opts = options("opencl:9");
+    struct injector in = { .kind = CL_CALL_GetPlatformIDs, .fail_at = 1, .code = -1001 };
+    static struct result r;
+
+    (void)state;
+    run(&r, &opts, NULL);
+    assert_int_equal(r.st, ERNE_EUNSUPPORTED);
+    arm(&in);
+    struct erne_engine_opts first = options("opencl");
+    run(&r, &first, &in.fault);
+    assert_int_equal(r.st, ERNE_EUNSUPPORTED);
+    assert_non_null(strstr(r.text, "no OpenCL device"));
+}
+
+static void test_hang(void **state)
+{
+    struct erne_engine_opts opts = options("opencl");
+    struct injector in = { .fault = { .hang = true } };
+    static struct result r;
+
+    (void)state;
+    opts.time_limit_ms = 30;
+    arm(&in);
+    n_live = 0;
+    run(&r, &opts, &in.fault);
+    assert_int_equal(r.st, ERNE_EDEVICE);
+    assert_int_equal(n_live, 0);
+}
+
+/* The reference takes what cannot be built, and a warning has the compiler's words. */
+static void test_build_failure(void **state)
+{
+    const struct erne_engine_opts opts = options("opencl");
+    struct injector in = { .kind = CL_CALL_BuildProgram,
+                           .fail_at = 1,
+                           .code = CL_BUILD_PROGRAM_FAILURE };
+    static struct result r;
+
+    (void)state;
+    arm(&in);
+    n_live = 0;
+    run(&r, &opts, &in.fault);
+    assert_int_equal(r.st, 0);
+    assert_int_equal(r.id, usual.id);
+    assert_non_null(strstr(r.warned, "cannot build"));
+    assert_int_equal(n_live, 0);
+}
+
+/* A session goes on without a device that is lost in the middle. */
+static void test_fallback(void **state)
+{
+    struct erne_engine_opts opts = options("opencl");
+    struct injector in = { .kind = CL_CALL_EnqueueNDRangeKernel,
+                           .fail_at = 7,
+                           .code = CL_INVALID_COMMAND_QUEUE };
+    static struct result r;
+
+    (void)state;
+    opts.fallback = true;
+    arm(&in);
+    n_live = 0;
+    run(&r, &opts, &in.fault);
+    assert_true(in.hit);
+    assert_int_equal(r.st, 0);
+    assert_int_equal(r.id, usual.id);
+    assert_int_equal(n_live, 0);
+}
+
+/* Each kind of call, at its first times and at growing distances. Whatever happens, a
+ * failure has a text, and nothing of the driver's is left. */
+static void test_every_call(void **state)
+{
+    static const int codes[] = { CL_OUT_OF_HOST_MEMORY, CL_INVALID_COMMAND_QUEUE,
+                                 CL_OUT_OF_RESOURCES, CL_DEVICE_NOT_AVAILABLE };
+    struct erne_engine_opts opts = options("opencl");
+    static struct result r;
+    int n_runs = 0;
+
+    (void)state;
+    opts.cache_dir = CACHE;
+    for (int kind = 0; kind < CL_CALL_COUNT; kind++) {
+        bool hit = true;
+
+        for (int at = 1; hit; at += 1 + at / 2) {
+            struct injector in = { .kind = kind, .fail_at = at, .code = codes[at % 4] };
+
+            arm(&in);
+            n_live = 0;
+            run(&r, &opts, &in.fault);
+            hit = in.hit;
+            n_runs++;
+            assert_int_equal(n_live, 0);
+            if (r.st < 0)
+                assert_true(r.text[0] != '\0');
+            else
+                assert_int_equal(r.id, usual.id);
+        }
+    }
+    print_message("%d runs\n", n_runs);
+}
+
+static int count_device(void *user, const struct erne_device_info *info)
+{
+    (void)user;
+    (void)info;
+    return 1;
+}
+
+int main(void)
+{
+    struct erne_model_desc desc = tiny_model_desc();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_usual),         cmocka_unit_test(test_own_memory),
+        cmocka_unit_test(test_small_buffers), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_no_loader),     cmocka_unit_test(test_no_device),
+        cmocka_unit_test(test_hang),          cmocka_unit_test(test_build_failure),
+        cmocka_unit_test(test_fallback),      cmocka_unit_test(test_every_call),
+    };
+
+    if (erne_backend_opencl.devices(count_device, NULL) != 1)
+        return SKIPPED;
+    desc.n_vocab = N_VOCAB;
+    if (tiny_model_write(MODEL, &desc, "f32", 5, NULL) < 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
