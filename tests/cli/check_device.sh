@@ -53,6 +53,11 @@ expect 0 'fits if experts stream' convert "$scratch/21b" --device raspberry-pi-5
     --dry-run
 expect 0 '21825.4 M weights' convert "$scratch/21b" --device orion-o6-32gb --dry-run
 check 'grep -q "^    fits$" "$out"' '21B does not fit into 32 GB'
+# Sizes by hand: 2 bytes a weight, and 2 x 28 layers x 4 heads x 128 x 2 bytes a position,
+# which are 896 MiB of 16384, and 4 bytes a token.
+expect 0 'file 41638.1 MiB, 16.00 bits' convert "$scratch/21b" --dry-run
+expect 0 '896.1 MiB  (16384 tokens, f16)' convert "$scratch/21b" --device rk3588-16gb \
+    --dry-run
 sed -e 's/context: .*/context: 131072/' -e 's/total: .*/total: 17 GiB/' \
     -e 's/for_models: .*/for_models: 15 GiB/' "$scratch/mine.yaml" >"$scratch/long.yaml"
 expect 0 'fits, with a shorter context' convert "$scratch/21b" --dry-run \
