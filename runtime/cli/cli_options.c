@@ -81,7 +81,7 @@ const struct cli_option cli_options[] = {
       "kld: compare with these logits, on their text (-f checks that it is the same)" },
 
     { "-c, --ctx-size", "N", CLI_INT, AT(session.n_ctx), 0, INT_MAX, TALK | CLI_EVAL,
-      "tokens of context (default 0: what the model has, at most 4096; eval: 512)" },
+      "tokens of context (default 0: the device's, else at most 4096; eval: 512)" },
     { "-b, --batch-size", "N", CLI_INT, AT(session.n_batch), 1, 1 << 20, COMPUTE,
       "tokens a step takes at most (default 512; eval and logits: 128)" },
     { "-ctk, --kv-type", "TYPE", CLI_TEXT, AT(session.kv_type), 0, 0, COMPUTE,
