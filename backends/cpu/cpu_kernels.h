@@ -27,7 +27,7 @@ struct cpu_activations {
     bool *has_fine;   /* [T]: whether any block of a token has */
     int64_t k, k_pad; /* inputs, and with the zeros up to a whole weight group */
     int64_t n_blocks; /* k_pad / block */
-    int64_t n_tok;    /* T, tokens there is room for */
+    int64_t n_tok;    /* T, tokens there is room for, at least */
     int block;        /* 32 or 64, divides the weights' group */
 };
 
@@ -80,6 +80,8 @@ struct cpu_kernels {
     void (*f16_from_f32)(uint16_t *dst, const float *src, int64_t n);
     void (*f32_from_f16)(float *dst, const uint16_t *src, int64_t n);
     void (*finish)(const struct cpu_epilogue *e, float acc[ERNE_TILE_ROWS]);
+    /* dst [n] += scale * src [n] */
+    void (*add_scaled)(float *dst, const float *src, float scale, int64_t n);
     /* Fills token t of x from src [k]. */
     void (*quantise)(const struct cpu_activations *x, int64_t t, const float *src);
     /* acc [n, 64] += x [n, k] (rows ldx apart) times the tile. By float codec. */

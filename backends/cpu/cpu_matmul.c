@@ -118,6 +118,15 @@ static void push_q8(struct cpu_q8 *q, struct erne_arena *arena,
     q->sum = erne_arena_push(arena, n_blocks * sizeof *q->sum, 64);
 }
 
+/* Room for n tokens such that a block's inputs take an odd number of cache lines: were it
+ * a power of two, all blocks of a token would compete for the same few places of a
+ * cache. */
+static int64_t token_stride(int64_t n, int block)
+{
+    const int64_t line = 64, n_lines = (n * block + line - 1) / line;
+    return (n_lines | 1) * line / block;
+}
+
 struct cpu_activations cpu_push_activations(struct erne_arena *arena,
                                             const struct erne_tensor *w, int block,
                                             int64_t n_tok)
@@ -125,7 +134,7 @@ struct cpu_activations cpu_push_activations(struct erne_arena *arena,
     struct cpu_activations x = { .k = w->dim[1],
                                  .k_pad = w->planes.k_pad,
                                  .n_blocks = w->planes.k_pad / block,
-                                 .n_tok = n_tok,
+                                 .n_tok = token_stride(n_tok, block),
                                  .block = block };
     push_q8(&x.coarse, arena, &x);
     push_q8(&x.fine, arena, &x);

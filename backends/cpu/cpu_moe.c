@@ -3,8 +3,8 @@
  * A slot is a token at an expert; slots are sorted by expert, so that an expert's weights
  * are read once a step, for all its tokens. The team then goes through three phases: gate
  * and up tiles of all experts into hidden rows [slots, n_ff]; hidden rows to int8; down
- * tiles, each with all experts in ascending order, so that a token's sum has the same
- * order for any number of threads and whatever other tokens are in the step.
+ * tiles, experts in ascending order, so that a token's sum has the same order for any
+ * number of threads and whatever other tokens are in the step.
  */
 #include "backends/cpu/cpu.h"
 
@@ -208,27 +208,10 @@ static void quantise_hidden(const struct moe *m)
         m->cpu->kernels.quantise(&m->mid, s, m->hidden + s * m->n_ff);
 }
 
-/* dst[t] += weight * acc for n slots of an expert, columns col .. col + n_cols. */
-static void add_slots(const struct moe *m, int64_t expert, int64_t s, int64_t n,
-                      int64_t col, int64_t n_cols)
-{
-    const struct erne_tensor *weights = m->node->src[ERNE_SRC_WEIGHTS];
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t t = m->token[s + i];
-        const float weight = cpu_row(weights, t)[expert];
-        float *dst = cpu_row(m->node->dst, t) + col;
-        const float *acc = m->acc + i * ERNE_TILE_ROWS;
-        for (int64_t c = 0; c < n_cols; c++)
-            dst[c] += weight * acc[c];
-    }
-}
-
-/* One tile of columns of dst, from all experts. */
-static void down_tile(const struct moe *m, int64_t tile)
+/* Columns col .. col + n_cols of dst as they are without experts. */
+static void begin_columns(const struct moe *m, int64_t col, int64_t n_cols)
 {
     const struct erne_tensor *residual = m->node->src[ERNE_SRC_FFN_RESIDUAL];
-    const int64_t col = tile * ERNE_TILE_ROWS;
-    const int64_t n_cols = cpu_min(ERNE_TILE_ROWS, m->down->dim[1] - col);
     for (int64_t t = 0; t < m->n_tok; t++) {
         float *dst = cpu_row(m->node->dst, t) + col;
         if (residual != NULL)
@@ -236,14 +219,43 @@ static void down_tile(const struct moe *m, int64_t tile)
         else
             memset(dst, 0, (size_t)n_cols * sizeof *dst);
     }
+}
+
+/* Adds n slots of an expert to one tile of columns. */
+static void down_tile(const struct moe *m, int64_t expert, int64_t tile, int64_t s,
+                      int64_t n)
+{
+    const struct erne_tensor *weights = m->node->src[ERNE_SRC_WEIGHTS];
+    const int64_t col = tile * ERNE_TILE_ROWS;
+    const int64_t n_cols = cpu_min(ERNE_TILE_ROWS, m->down->dim[1] - col);
+    int32_t from[CPU_CHUNK];
+    const struct inputs in = { &m->mid, from, m->hidden + s * m->n_ff };
+    cpu_count_from(from, s, n);
+    multiply(m, &m->down->bank[expert], tile, &in, n);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t t = m->token[s + i];
+        m->cpu->kernels.add_scaled(cpu_row(m->node->dst, t) + col,
+                                   m->acc + i * ERNE_TILE_ROWS,
+                                   cpu_row(weights, t)[expert], n_cols);
+    }
+}
+
+/* This thread's columns of dst, from one expert after the other: its hidden values stay
+ * in the cache for all tiles, and its weights are read as they lie in the file. */
+static void down(const struct moe *m)
+{
+    const int64_t n_tiles = first_of(m->down)->planes.n_pad / ERNE_TILE_ROWS;
+    const struct cpu_range tiles = cpu_share(n_tiles);
+    const int64_t col = tiles.first * ERNE_TILE_ROWS;
+    const int64_t end = cpu_min(tiles.end * ERNE_TILE_ROWS, m->down->dim[1]);
+    if (col >= end)
+        return;
+    begin_columns(m, col, end - col);
     for (int64_t e = 0; e < m->n_experts; e++) {
         for (int64_t s = m->start[e]; s < m->start[e + 1]; s += CPU_CHUNK) {
             const int64_t n = cpu_min(CPU_CHUNK, m->start[e + 1] - s);
-            int32_t from[CPU_CHUNK];
-            const struct inputs in = { &m->mid, from, m->hidden + s * m->n_ff };
-            cpu_count_from(from, s, n);
-            multiply(m, &m->down->bank[e], tile, &in, n);
-            add_slots(m, e, s, n, col, n_cols);
+            for (int64_t tile = tiles.first; tile < tiles.end; tile++)
+                down_tile(m, e, tile, s, n);
         }
     }
 }
@@ -257,8 +269,6 @@ static int ffn_run(struct erne_backend *be, const struct erne_node *node,
     struct cpu_backend *cpu = cpu_of(be);
     struct erne_arena arena = { cpu->scratch, cpu_acc_bytes(cpu), cpu->scratch_bytes };
     struct moe m = lay_out(cpu, node, &arena);
-    const int64_t n_out_tiles = first_of(m.down)->planes.n_pad / ERNE_TILE_ROWS;
-    const struct cpu_range tiles = cpu_share(n_out_tiles);
     m.acc = (float *)(void *)(cpu->scratch + cpu_acc_bytes(cpu) / (size_t)cpu->n_threads *
                                                  (size_t)cpu_thread());
     m.n_tok = erne_tensor_rows(node->dst, step);
@@ -280,8 +290,7 @@ static int ffn_run(struct erne_backend *be, const struct erne_node *node,
         quantise_hidden(&m);
         cpu_barrier(cpu);
     }
-    for (int64_t tile = tiles.first; tile < tiles.end; tile++)
-        down_tile(&m, tile);
+    down(&m);
     return ERNE_OK;
 }
 

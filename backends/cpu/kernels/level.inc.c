@@ -15,6 +15,7 @@ void CPU_KERNELS_INIT(struct cpu_kernels *k)
     k->f16_from_f32 = f16_from_f32;
     k->f32_from_f16 = f32_from_f16;
     k->finish = finish;
+    k->add_scaled = add_scaled;
     k->quantise = quantise;
     k->tile_float[ERNE_CODEC_F32] = tile_f32;
     k->tile_float[ERNE_CODEC_BF16] = tile_bf16;

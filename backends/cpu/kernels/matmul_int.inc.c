@@ -196,6 +196,7 @@ static inline void expand(uint8_t *dst, const uint8_t *codes, int n, int bits)
         }                                                                              \
     }
 GROUP_FUNCTION(group_many, VEC_ROWS)
+GROUP_FUNCTION(group_few, FEW_ROWS)
 GROUP_FUNCTION(group_one, ONE_ROW)
 #undef SUMS
 #undef ADD_SUMS
@@ -210,6 +211,8 @@ static inline void add_block(float *acc, const struct block *w, const struct inp
     int64_t i = 0;
     for (; i + N_VEC_ROWS <= n; i += N_VEC_ROWS)
         group_many(acc, w, x, from + i, to + i, bits);
+    for (; i + N_FEW_ROWS <= n; i += N_FEW_ROWS)
+        group_few(acc, w, x, from + i, to + i, bits);
     for (; i < n; i++)
         group_one(acc, w, x, from + i, to + i, bits);
 }

@@ -38,10 +38,9 @@ static inline vf v_exp(vf x)
  * for z >= 0 (Press et al., Numerical Recipes, erfcc; 1.2e-7 of itself). */
 static inline vf v_gelu_erf(vf x)
 {
-    static const float poly[] = { 0.17087277f,  -0.82215223f, 1.48851587f,
-                                  -1.13520398f, 0.27886807f,  -0.18628806f,
-                                  0.09678418f,  0.37409196f,  1.00002368f,
-                                  -1.26551223f };
+    static const float poly[] = { 0.17087277f, -0.82215223f, 1.48851587f, -1.13520398f,
+                                  0.27886807f, -0.18628806f, 0.09678418f, 0.37409196f,
+                                  1.00002368f, -1.26551223f };
     vf zero = v_set1(0.0f), one = v_set1(1.0f);
     vf z = v_mul(v_max(x, v_sub(zero, x)), v_set1(0.70710678f));
     vf t = v_div(one, v_fma(v_set1(0.5f), z, one));
@@ -164,4 +163,13 @@ static void finish(const struct cpu_epilogue *e, float acc[ERNE_TILE_ROWS])
         memcpy(e->dst, acc, (size_t)e->n * sizeof *acc);
     for (int i = 0; e->residual != NULL && i < e->n; i++)
         e->dst[i] = acc[i] + e->residual[i];
+}
+
+static void add_scaled(float *dst, const float *src, float scale, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL)
+        v_store(dst + i, v_fma(v_set1(scale), v_load(src + i), v_load(dst + i)));
+    for (; i < n; i++)
+        dst[i] += scale * src[i];
 }

@@ -143,9 +143,12 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
 /* Tells the compiler to keep four sums in registers, where that helps. */
 #define I_PIN(a, b, c, d)
 
-/* How many tokens the inner loops of matrix products hold in registers. */
+/* How many tokens the inner loops of matrix products hold in registers, and how many
+ * those of integer products do for the last few. */
 #define VEC_ROWS(X) X(0) X(1)
 enum { N_VEC_ROWS = 2 };
+#define FEW_ROWS(X) X(0)
+enum { N_FEW_ROWS = 1 };
 /* The same for query heads in attention. */
 #define VEC_HEADS(X) X(0) X(1)
 enum { N_VEC_HEADS = 2 };
