@@ -105,6 +105,8 @@ void pf_cond_broadcast(struct pf_cond *cond);
 int pf_cpu_count(void);
 /* The processor's name for people; "unknown CPU" if the system does not tell. */
 void pf_cpu_name(char *buf, size_t cap);
+/* Whether this is a 64-bit ARM processor with the dot products of ARMv8.2. */
+bool pf_cpu_has_arm_dot(void);
 
 /* ----------------------------------------------------------------- clock */
 

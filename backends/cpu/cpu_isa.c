@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "platforms/platform.h"
+
 /* ERNE_CPU_HAS also asks whether the operating system saves the registers. F16C is not
  * asked for: every processor with AVX2 has it. */
 enum cpu_isa cpu_isa_detect(void)
@@ -16,6 +18,8 @@ enum cpu_isa cpu_isa_detect(void)
         !ERNE_CPU_HAS("avx512vnni"))
         return CPU_ISA_AVX2;
     return CPU_ISA_AVX512;
+#elif defined(__aarch64__)
+    return pf_cpu_has_arm_dot() ? CPU_ISA_NEON : CPU_ISA_C;
 #else
     return CPU_ISA_C;
 #endif

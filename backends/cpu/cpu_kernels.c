@@ -5,6 +5,10 @@
 void cpu_kernels_init(struct cpu_kernels *k, enum cpu_isa isa)
 {
     cpu_kernels_init_c(k);
+#if defined(__aarch64__)
+    if (isa >= CPU_ISA_NEON)
+        cpu_kernels_init_neon(k);
+#endif
     if (isa >= CPU_ISA_AVX2)
         cpu_kernels_init_avx2(k);
     if (isa >= CPU_ISA_AVX512)

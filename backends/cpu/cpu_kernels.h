@@ -101,12 +101,21 @@ struct cpu_kernels {
 
 /* Fills the slots that a level has; plain C has all of them. */
 void cpu_kernels_init_c(struct cpu_kernels *k);
+void cpu_kernels_init_neon(struct cpu_kernels *k);
 void cpu_kernels_init_avx2(struct cpu_kernels *k);
 void cpu_kernels_init_avx512(struct cpu_kernels *k);
 
-/* Levels of instruction sets, each with all that is below it: X(NAME, name). */
+#if defined(__aarch64__)
+#define CPU_ISA_ARM(X) X(NEON, neon)
+#else
+#define CPU_ISA_ARM(X)
+#endif
+
+/* Levels of instruction sets, each with all that is below it: X(NAME, name). On ARM,
+ * those of x86 are above what any machine has. */
 #define CPU_ISA_LIST(X) \
     X(C, c)             \
+    CPU_ISA_ARM(X)      \
     X(AVX2, avx2)       \
     X(AVX512, avx512)
 

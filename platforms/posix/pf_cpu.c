@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 /* The first line of a file of the kernel's, without its end; "" if there is none. */
 static void read_line(const char *path, char *line, size_t cap)
@@ -92,4 +96,15 @@ void pf_cpu_name(char *buf, size_t cap)
     read_line("/proc/device-tree/model", buf, cap); /* "Raspberry Pi 5 Model B" */
     if (buf[0] == '\0')
         snprintf(buf, cap, "unknown CPU");
+}
+
+bool pf_cpu_has_arm_dot(void)
+{
+#if defined(__aarch64__) && defined(__linux__)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__aarch64__) && defined(__APPLE__)
+    return true; /* all of Apple's 64-bit desktop processors */
+#else
+    return false;
+#endif
 }

@@ -46,3 +46,12 @@ void pf_cpu_name(char *buf, size_t cap)
                      &n_bytes) != ERROR_SUCCESS)
         snprintf(buf, cap, "unknown CPU");
 }
+
+bool pf_cpu_has_arm_dot(void)
+{
+#ifdef PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
+    return IsProcessorFeaturePresent(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE) != 0;
+#else
+    return false;
+#endif
+}

@@ -109,7 +109,8 @@ struct erne_engine_opts {
      * a device declines is computed on the CPU. */
     const char *backend;
     const char *device;    /* "vulkan:1": instead of backend, or of its device; or NULL */
-    const char *isa;       /* highest CPU level to use: "auto", "c", "avx2", "avx512" */
+    const char *isa;       /* highest CPU level to use: "auto", "c", "avx2", "avx512";
+                              "neon" on ARM */
     int n_threads;         /* 0: one a physical core; at most 4096 */
     bool check_hashes;     /* verify every tensor's hash before use (reads the file) */
     const char *cache_dir; /* a folder for compiled kernels, is created; NULL: none */

@@ -1,8 +1,8 @@
 /* vec_c.inc.c -- the vectors of the portable kernels, written in plain C.
  *
- * One of three files with the same functions (vec_avx2, vec_avx512): VL lanes of f32 (vf)
- * or of 32 bits that hold four 8-bit codes or one int32 (vi). A level_<isa>.c includes
- * one of them before the kernels.
+ * One of four files with the same functions (vec_avx2, vec_avx512, vec_neon): VL lanes of
+ * f32 (vf) or of 32 bits that hold four 8-bit codes or one int32 (vi). A level_<isa>.c
+ * includes one of them before the kernels.
  */
 /* clang-format off: a table of one-line functions */
 enum { VL = 4 };
