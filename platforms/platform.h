@@ -116,6 +116,32 @@ void pf_sleep_us(uint64_t us);
 /* 64 bits that differ between runs: the default seed of sampling. */
 uint64_t pf_random_seed(void);
 
+/* ----------------------------------------------------------------- usage */
+
+enum { PF_MAX_PACKAGES = 8 };
+
+/* What the machine did until now, to subtract what it had done before. What the system
+ * does not tell is 0. */
+struct pf_usage {
+    uint64_t time_ns;   /* pf_time_ns */
+    uint64_t busy_ns;   /* all CPUs together worked, for whatever process */
+    uint64_t own_ns;    /* of that for this process */
+    uint64_t stolen_ns; /* wanted to work, but another virtual machine did */
+    int n_cpus;
+    double load;          /* processes that ran or waited, over the last minute */
+    double mhz;           /* mean clock of the CPUs at this moment */
+    uint64_t n_throttled; /* times that a core was slowed down for its heat */
+    uint64_t energy_uj[PF_MAX_PACKAGES]; /* counters that start again at range_uj */
+    uint64_t range_uj[PF_MAX_PACKAGES];
+    int n_packages;
+    double watts; /* at this moment, where there is no counter */
+};
+
+/* root: NULL, or a folder in which to look for proc and sys instead of / (for tests). */
+void pf_usage_read(struct pf_usage *usage, const char *root);
+/* Energy between two moments; 0 if unknown. */
+double pf_usage_joules(const struct pf_usage *before, const struct pf_usage *after);
+
 /* ------------------------------------------------- terminal, signals, dl */
 
 bool pf_is_terminal(FILE *stream);

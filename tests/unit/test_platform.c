@@ -7,6 +7,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
 
 #include <cmocka.h>
 
@@ -295,6 +299,79 @@ static void test_lib(void **state)
 #endif
 }
 
+static void test_usage(void **state)
+{
+    struct pf_usage a, b;
+
+    (void)state;
+    pf_usage_read(&a, NULL);
+    for (const uint64_t start = pf_time_ns(); pf_time_ns() < start + 30000000;)
+        ;
+    pf_usage_read(&b, NULL);
+    assert_true(b.time_ns - a.time_ns >= 30000000);
+    assert_true(b.own_ns > a.own_ns && b.own_ns - a.own_ns < 10000000000u);
+    assert_true(b.busy_ns >= a.busy_ns && b.n_cpus >= 1);
+    assert_true(pf_usage_joules(&a, &b) >= 0);
+}
+
+#ifdef __linux__
+/* A file of a machine that is not there. */
+static void put(const char *folder, const char *name, const char *text)
+{
+    char path[256] = "test_platform.root";
+    FILE *file;
+
+    mkdir(path, 0700);
+    for (const char *part = folder; *part;) { /* each folder on the way */
+        const size_t n = strcspn(part, "/");
+
+        snprintf(path + strlen(path), sizeof(path) - strlen(path), "/%.*s", (int)n, part);
+        mkdir(path, 0700);
+        part += n + (part[n] == '/');
+    }
+    snprintf(path + strlen(path), sizeof(path) - strlen(path), "/%s", name);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void test_usage_of_files(void **state)
+{
+    static const char root[] = "test_platform.root";
+    static const char zone[] = "sys/class/powercap/intel-rapl:0";
+    static const char clock[] = "sys/devices/system/cpu/cpu0/cpufreq";
+    struct pf_usage a, b;
+
+    (void)state;
+    put("proc", "stat", "cpu  100 20 30 1000 5 1 2 7 50 0\ncpu0 1 2 3\n");
+    put("proc", "loadavg", "1.50 0.70 0.30 2/345 678\n");
+    put(clock, "scaling_cur_freq", "2500000\n");
+    put("sys/devices/system/cpu/cpu0/thermal_throttle", "core_throttle_count", "3\n");
+    put("sys/class/hwmon/hwmon0", "power1_input", "12500000\n");
+    pf_usage_read(&a, root);
+    assert_int_equal(a.busy_ns, 153 * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK)));
+    assert_int_equal(a.stolen_ns, 7 * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK)));
+    assert_true(a.load == 1.5 && a.mhz == 2500 && a.watts == 12.5);
+    assert_int_equal(a.n_throttled, 3);
+    assert_int_equal(a.n_packages, 0);
+    b = a;
+    b.time_ns += 2000000000u;
+    assert_true(pf_usage_joules(&a, &b) == 25);
+
+    put(zone, "energy_uj", "9000000\n");
+    put(zone, "max_energy_range_uj", "10000000\n");
+    pf_usage_read(&a, root);
+    assert_int_equal(a.n_packages, 1);
+    assert_true(a.watts == 0);
+    put(zone, "energy_uj", "500000\n"); /* the counter started again */
+    pf_usage_read(&b, root);
+    assert_true(pf_usage_joules(&a, &b) == 1.5);
+    pf_usage_read(&a, "test_platform.no.such.root");
+    assert_true(a.busy_ns == 0 && a.mhz == 0 && a.watts == 0 && a.own_ns > 0);
+}
+#endif
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -307,6 +384,10 @@ int main(void)
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_cpu_and_clock),
+        cmocka_unit_test(test_usage),
+#ifdef __linux__
+        cmocka_unit_test(test_usage_of_files),
+#endif
         cmocka_unit_test(test_console),
         cmocka_unit_test(test_lib),
     };
