@@ -73,6 +73,9 @@ struct erne_backend_fns {
     /* Memory for the largest scratch of a plan; called once a plan, before run. */
     int (*reserve_scratch)(struct erne_backend *be, size_t n_bytes);
 
+    /* Measures what the device can do at most; may take a second. NULL: not known. */
+    int (*limits)(struct erne_backend *be, struct erne_limits *limits);
+
     /* What follows is for devices with memory of their own; a backend without `map` works
      * on host memory. Tensors keep their host addresses: run finds what it needs by them.
      * All but unmap return 0, EDEVICE (lost, or over the time limit) or ENOMEM. */

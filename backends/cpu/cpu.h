@@ -100,6 +100,9 @@ struct cpu_activations cpu_push_activations(struct erne_arena *arena,
 /* list [n] = first, first + 1, ..: the tokens of a chunk, for tile_int. */
 void cpu_count_from(int32_t *list, int64_t first, int64_t n);
 
+/* The backend's slot of that name. */
+int cpu_limits(struct erne_backend *be, struct erne_limits *limits);
+
 /* "oneDNN 2.6.3", or NULL in a build without it. */
 const char *cpu_onednn_version(char buf[32]);
 

@@ -204,6 +204,7 @@ const struct erne_backend_fns erne_backend_cpu = {
     .devices = cpu_devices,
     .run = cpu_run,
     .reserve_scratch = cpu_reserve_scratch,
+    .limits = cpu_limits,
     .ops = {
 #define X(NAME, name, least, most) [ERNE_OP_##NAME] = name,
         ERNE_OP_LIST(X)

@@ -97,6 +97,12 @@ struct cpu_kernels {
     void (*attend[CPU_KV_TYPES])(struct cpu_softmax *s, const float *q, int64_t n_heads,
                                  const struct cpu_kv_page *kv);
     float w8_zero; /* what tile_int expects in cpu_tile.zero of w8 */
+    /* The most a core can do: n steps, each of that many operations; reading [n]. What
+     * they answer means nothing. */
+    float (*peak_f32)(int64_t n);
+    float (*peak_i8)(int64_t n);
+    float (*peak_read)(const float *src, int64_t n);
+    int peak_f32_ops, peak_i8_ops;
 };
 
 /* Fills the slots that a level has; plain C has all of them. */

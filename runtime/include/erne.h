@@ -418,6 +418,54 @@ ERNE_API int erne_device_profiles(int (*visit)(void *user, const char *name,
 /* Writes a profile of this machine as YAML text; measures the memory for a moment. */
 ERNE_API int erne_device_probe(erne_write_fn write, void *user, struct erne_error *err);
 
+/* ------------------------------------------------------------- measuring */
+
+/* What a backend can do at most, measured by loops that do nothing else; a second, and 0
+ * where it is not known. Multiplication and addition are two operations. */
+struct erne_limits {
+    double read_bytes;     /* from memory */
+    double f32_ops, i8_ops;
+};
+
+/* Of the backend that decodes. May take a second. */
+ERNE_API int erne_engine_limits(struct erne_engine *engine, struct erne_limits *limits,
+                                struct erne_error *err);
+
+/* An operator of a model at one shape, alone, on one of the engines compared. */
+struct erne_op_timing {
+    const char *phase;     /* "prefill", "decode" */
+    const char *op;        /* "matmul" */
+    const char *shape;     /* "[512, 1024] x w4-g64 [3072, 1024]" */
+    const char *impl;      /* whose code ran; NULL: this backend declines the operator */
+    size_t engine;         /* which of the engines */
+    int n_uses;            /* how often the phase has it */
+    double n_bytes;        /* weights read, activations read and written */
+    double n_ops;          /* multiplications and additions; 0: nothing worth counting */
+    bool is_int;           /* by integers, if the backend so chooses */
+    double median_ns, low_ns, high_ns; /* of a run; a quarter is below low, above high */
+    double error;          /* root mean square of the difference from the reference over
+                              that of the reference's values */
+};
+
+struct erne_op_bench_opts {
+    size_t struct_size;
+    int n_prefill;         /* tokens of a prefill step (default: 512) */
+    int n_past;            /* tokens in the context (default: 512) */
+    const char *kv_type;   /* as in struct erne_session_opts */
+    double seconds;        /* to spend on an operator on each engine (default: 0.05) */
+};
+
+ERNE_API struct erne_op_bench_opts erne_op_bench_opts_default(void);
+
+/* Times each operator that the language model has, once a shape, on all engines in turns;
+ * all must have the same model open. The first of a shape's timings comes with a new
+ * shape; strings live during the call. Data are random but for the weights. Returns the
+ * first non-zero answer of visit, else 0. */
+ERNE_API int erne_op_bench(struct erne_engine *const *engines, size_t n_engines,
+                           const struct erne_op_bench_opts *opts,
+                           int (*visit)(void *user, const struct erne_op_timing *timing),
+                           void *user, struct erne_error *err);
+
 /* ----------------------------------------------------------- model files */
 
 struct erne_convert_opts {

@@ -6,6 +6,7 @@
 
 #include "backends/cpu/kernels/attention.inc.c"
 #include "backends/cpu/kernels/matmul_int.inc.c"
+#include "backends/cpu/kernels/peak.inc.c"
 #include "backends/cpu/kernels/quantise.inc.c"
 
 void CPU_KERNELS_INIT(struct cpu_kernels *k)
@@ -26,4 +27,9 @@ void CPU_KERNELS_INIT(struct cpu_kernels *k)
     k->attend[ERNE_TYPE_F32] = attend_f32;
     k->attend[ERNE_TYPE_F16] = attend_f16;
     k->w8_zero = W8_ZERO;
+    k->peak_f32 = peak_f32;
+    k->peak_i8 = peak_i8;
+    k->peak_read = peak_read;
+    k->peak_f32_ops = 2 * VL * PEAK_CHAINS;
+    k->peak_i8_ops = 8 * VL * PEAK_CHAINS;
 }
