@@ -8,24 +8,29 @@
 #ifndef ERNE_BENCH_H
 #define ERNE_BENCH_H
 
+#include "platforms/platform.h"
 #include "runtime/cli/bench_list.h"
+#include "runtime/cli/bench_ops.h"
 #include "runtime/cli/bench_record.h"
 #include "runtime/cli/cli_model.h"
 
 /* What the options asked for. */
 struct bench_lists {
-    struct bench_words models, backends, type_k, type_v;
+    struct bench_words models, backends, devices, type_k, type_v;
+    bool is_auto; /* no backend was named */
     struct bench_ints n_threads, n_batch, n_ubatch;
     struct bench_ints n_prompt, n_gen, n_depth, pairs;
+    struct bench_ints whole, images; /* pairs */
 };
 
 /* An open model on a backend, and the tokens that tests evaluate: those of a real text,
  * since random tokens do not choose experts as texts do. */
 struct bench_engine {
-    const char *path, *backend;
+    const char *path, *backend, *device; /* device: or NULL */
     int n_threads;
     struct cli_model model; /* without a session */
     struct cli_ids trace;
+    size_t n_text_tokens; /* of the text itself, before it is repeated */
     char type[64];
 };
 
@@ -36,13 +41,57 @@ struct bench_lane {
     struct erne_session *session; /* holds the beginning of the trace */
 };
 
+/* What a test evaluates. */
+enum bench_kind {
+    BENCH_TOKENS, /* tokens of the trace: pp, tg, pp+tg */
+    BENCH_VISION, /* the vision tower on a picture */
+    BENCH_WHOLE   /* a request from its text to the last token of the answer */
+};
+
+/* The parts of a whole request, in order: X(name). */
+#define BENCH_STAGE_LIST(X) \
+    X(tokenise) X(vision) X(prefill) X(first_token) X(decode) X(sample)
+
+enum bench_stage {
+#define X(name) BENCH_STAGE_##name,
+    BENCH_STAGE_LIST(X)
+#undef X
+        BENCH_N_STAGES
+};
+
+/* Numbers that come one by one. */
+struct bench_series {
+    double *data; /* [cap] */
+    size_t n, cap;
+};
+
+/* What the machine did while a test's samples were taken, all of them together. */
+struct bench_guard {
+    uint64_t elapsed_ns, busy_ns, own_ns, stolen_ns, n_throttled;
+    double joules, load, mhz_low, mhz_high; /* mhz 0: unknown */
+};
+
 struct bench_case {
     struct bench_lane *lane;
+    enum bench_kind kind;
     int n_prompt, n_gen, n_depth;
-    char name[64];
-    char time[32];
-    double *samples_ns; /* [n_samples], in the order they were taken */
-    size_t n_samples;
+    int width, height, n_image; /* of the picture, if there is one, and its tokens */
+    struct erne_media *media;
+    size_t n_text; /* bytes of the text that make up the prompt */
+    char name[64], time[32], disturbed[160];
+    struct bench_series samples; /* ns a run, in the order they were taken */
+    struct bench_series first;   /* ns to the first token, where prompt and answer are */
+    struct bench_series tokens;  /* ns of each token of an answer */
+    struct bench_series stages[BENCH_N_STAGES]; /* ns */
+    struct bench_series machine;                /* ns of bench_probe_ns */
+    struct bench_guard guard;
+};
+
+/* Something that is always the same amount of work. */
+struct bench_probe {
+    uint64_t *data; /* [n] */
+    size_t n;
+    uint64_t sum; /* so that the work has a result */
 };
 
 struct bench {
@@ -55,6 +104,7 @@ struct bench {
     size_t n_lanes;
     struct bench_case *cases;
     size_t n_cases;
+    struct bench_probe probe;
     char *devices; /* names of what is no CPU, or empty */
     char cpu[128], build[256];
 };
@@ -67,13 +117,67 @@ void bench_grid_deinit(struct bench *b);
 
 /* ------------------------------------------------------------- bench_run.c */
 
-/* Opens what the cases need, and takes all samples. */
+/* Opens what the cases need; takes all samples, in rounds. */
 int bench_open(struct bench *b, struct erne_error *err);
+/* Only the models. */
+int bench_open_engines(struct bench *b, struct erne_error *err);
 int bench_run(struct bench *b, struct erne_error *err);
 void bench_close(struct bench *b);
 
-/* Evaluates what a case is about once: n_prompt tokens in calls of n_batch, then n_gen
- * tokens one by one, behind n_depth tokens. Only the former are timed. */
-int bench_run_once(struct bench_case *c, double *ns, struct erne_error *err);
+/* ------------------------------------------------------------- cmd_bench.c */
+
+/* Rows in the formats that the options ask for, on stdout and stderr. */
+int bench_print(const struct cli_args *args, const struct bench_layout *layout,
+                const void *rows, size_t n, struct erne_error *err);
+
+/* --------------------------------------------------------- cmd_bench_ops.c */
+
+/* Times the operators of all models that are open. Zero rows to start. */
+int bench_ops_measure(struct bench *b, struct bench_op_rows *rows,
+                      struct erne_error *err);
+void bench_op_rows_deinit(struct bench_op_rows *rows);
+/* erne bench ops */
+int bench_ops(struct bench *b, struct erne_error *err);
+
+/* ------------------------------------------------------------ bench_html.c */
+
+/* The page that shows the results; to a file. */
+int bench_html_text(struct cli_text *text, const struct bench_record *records, size_t n,
+                    const struct bench_op_rows *ops, struct erne_error *err);
+int bench_html_write(const char *path, const struct bench_record *records, size_t n,
+                     const struct bench_op_rows *ops, struct erne_error *err);
+
+/* ---------------------------------------------------------- bench_sample.c */
+
+/* Makes the picture and finds the text of a case that needs them. */
+int bench_case_prepare(struct bench_case *c, const struct bench *b,
+                       struct erne_error *err);
+/* Evaluates what a case is about once, and notes the times. Tokens: n_prompt in calls of
+ * n_batch, then n_gen one by one, behind n_depth, which are not timed. */
+int bench_case_run(struct bench_case *c, const struct bench *b, struct erne_error *err);
+/* Appends x while there is room. */
+void bench_note(struct bench_series *s, double x);
+/* The same, only to warm up: generates one token, notes nothing. */
+int bench_case_warm_up(struct bench_case *c, const struct bench *b,
+                       struct erne_error *err);
+
+/* ----------------------------------------------------------- bench_guard.c */
+
+int bench_probe_init(struct bench_probe *p, struct erne_error *err);
+void bench_probe_deinit(struct bench_probe *p);
+/* Time of a fixed piece of work: of memory and of arithmetic, a few milliseconds each. It
+ * says how fast the machine is at the moment, whatever erne does. */
+double bench_probe_ns(struct bench_probe *p);
+
+/* Adds what happened between two readings. */
+void bench_guard_add(struct bench_guard *g, const struct pf_usage *before,
+                     const struct pf_usage *after);
+/* Why the figures should not be trusted, in words; "" if nothing is known. text: [cap] */
+void bench_guard_judge(const struct bench_guard *g, char *text, size_t cap);
+
+/* --------------------------------------------------------- bench_picture.c */
+
+/* A picture of this size, not all of one colour. */
+int bench_picture(struct erne_media **out, int width, int height, struct erne_error *err);
 
 #endif

@@ -112,6 +112,21 @@ int bench_ints_parse(struct bench_ints *ints, const struct cli_list *list,
     return st;
 }
 
+static int add_pair(struct bench_ints *ints, const struct source *s, char separator,
+                    struct erne_error *err)
+{
+    const char *at = s->item;
+    int a = 0, b = 0, st;
+
+    if (!read_number(&at, &a) || *at++ != separator || !read_number(&at, &b) ||
+        (*at && (*at != ',' || separator == ',')))
+        return cli_fail(err, ERNE_EINVAL,
+                        "option %s: '%s' is not a pair such as 512%c128", s->option,
+                        s->item, separator);
+    st = add(ints, s, a, err);
+    return st == ERNE_OK ? add(ints, s, b, err) : st;
+}
+
 int bench_pairs_parse(struct bench_ints *ints, const struct cli_list *list,
                       const char *option, char separator, int most,
                       struct erne_error *err)
@@ -119,19 +134,13 @@ int bench_pairs_parse(struct bench_ints *ints, const struct cli_list *list,
     struct source s = { option, "", 1, most };
     int st = ERNE_OK;
 
-    for (size_t i = 0; st == ERNE_OK && i < list->n; i++) {
-        const char *at = list->items[i];
-        int a = 0, b = 0;
-
-        s.item = at;
-        if (!read_number(&at, &a) || *at++ != separator || !read_number(&at, &b) || *at)
-            return cli_fail(err, ERNE_EINVAL,
-                            "option %s: '%s' is not a pair such as 512%c128", option,
-                            list->items[i], separator);
-        st = add(ints, &s, a, err);
-        if (st == ERNE_OK)
-            st = add(ints, &s, b, err);
-    }
+    for (size_t i = 0; st == ERNE_OK && i < list->n; i++)
+        for (s.item = list->items[i]; st == ERNE_OK;) {
+            st = add_pair(ints, &s, separator, err);
+            if (separator == ',' || !strchr(s.item, ','))
+                break;
+            s.item = strchr(s.item, ',') + 1;
+        }
     return st;
 }
 
@@ -143,7 +152,13 @@ void bench_ints_deinit(struct bench_ints *ints)
 
 /* ------------------------------------------------------------------ words */
 
-/* All items joined by commas, in memory of words. */
+/* A placement such as "prefill=vulkan,decode=cpu" is one value, whatever its commas. */
+static bool is_whole(const char *item)
+{
+    return strchr(item, '=') != NULL;
+}
+
+/* All items, a newline between values, in memory of words. */
 static int join(struct bench_words *words, const struct cli_list *list,
                 const char *fallback, struct erne_error *err)
 {
@@ -153,10 +168,16 @@ static int join(struct bench_words *words, const struct cli_list *list,
     if (list->n == 0)
         st = cli_text_append(&text, fallback, strlen(fallback), err);
     for (size_t i = 0; st == ERNE_OK && i < list->n; i++) {
+        const size_t first = text.n + (i > 0);
+
         if (i > 0)
-            st = cli_text_append(&text, ",", 1, err);
+            st = cli_text_append(&text, "\n", 1, err);
         if (st == ERNE_OK)
             st = cli_text_append(&text, list->items[i], strlen(list->items[i]), err);
+        for (size_t k = first; st == ERNE_OK && !is_whole(list->items[i]) && k < text.n;
+             k++)
+            if (text.data[k] == ',')
+                text.data[k] = '\n';
     }
     words->text = text.data;
     return st;
@@ -171,7 +192,7 @@ int bench_words_parse(struct bench_words *words, const struct cli_list *list,
     if (st < 0)
         return st;
     for (const char *c = words->text; *c; c++)
-        n += *c == ',';
+        n += *c == '\n';
     if (n > BENCH_LIST_MAX)
         return cli_fail(err, ERNE_EINVAL, "option %s: more than %d values", option,
                         BENCH_LIST_MAX);
@@ -179,7 +200,7 @@ int bench_words_parse(struct bench_words *words, const struct cli_list *list,
     if (!words->data)
         return cli_fail(err, ERNE_ENOMEM, "out of memory for option %s", option);
     for (char *at = words->text; words->n < n; at += strlen(at) + 1) {
-        at[strcspn(at, ",")] = '\0';
+        at[strcspn(at, "\n")] = '\0';
         if (*at == '\0')
             return cli_fail(err, ERNE_EINVAL, "option %s: a value is empty", option);
         words->data[words->n++] = at;

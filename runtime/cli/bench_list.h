@@ -17,13 +17,15 @@ struct bench_ints {
 int bench_ints_parse(struct bench_ints *ints, const struct cli_list *list,
                      const char *option, int least, int most, int fallback,
                      struct erne_error *err);
-/* Pairs "A<separator>B", one an item: data[2 i] and data[2 i + 1]. */
+/* Pairs "A<separator>B": data[2 i] and data[2 i + 1]. One an item, or separated by commas
+ * where the separator is none. */
 int bench_pairs_parse(struct bench_ints *ints, const struct cli_list *list,
                       const char *option, char separator, int most,
                       struct erne_error *err);
 void bench_ints_deinit(struct bench_ints *ints);
 
-/* Words separated by commas; they live in `text`. */
+/* Words separated by commas; they live in `text`. An item of the list that holds a "=" is
+ * one word. */
 struct bench_words {
     char **data;
     size_t n;

@@ -8,17 +8,26 @@
 
 #include "runtime/cli/bench_stats.h"
 
-const struct bench_field bench_fields[] = {
+static const struct bench_field fields[] = {
 #define X(KIND, name) { #name, BENCH_##KIND, offsetof(struct bench_record, name) },
     BENCH_FIELD_LIST(X)
 #undef X
 };
 
-const size_t bench_n_fields = ERNE_ARRAY_LEN(bench_fields);
+const struct bench_layout bench_record_layout = {
+    .name = "erne_bench",
+    .fields = fields,
+    .n_fields = ERNE_ARRAY_LEN(fields),
+    .row_bytes = sizeof(struct bench_record),
+    .has_samples = true,
+    .write_md = bench_write_md,
+};
 
 double bench_record_ts(const struct bench_record *r, double ns)
 {
-    return ns > 0 ? 1e9 * (double)(r->n_prompt + r->n_gen) / ns : NAN;
+    const int64_t n = r->n_prompt + r->n_gen;
+
+    return ns > 0 ? 1e9 * (double)(n > 0 ? n : r->n_image) / ns : NAN;
 }
 
 void bench_record_summarise(struct bench_record *r, double *scratch)

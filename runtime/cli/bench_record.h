@@ -25,6 +25,7 @@
     X(INT, n_prompt)                                                      \
     X(INT, n_gen)                                                         \
     X(INT, n_depth)                                                       \
+    X(INT, n_image)    /* tokens of a picture */                          \
     X(TEXT, test_time) /* of the start, UTC */                            \
     X(REAL, avg_ns)                                                       \
     X(REAL, stddev_ns)                                                    \
@@ -34,7 +35,28 @@
     X(REAL, low_ts) /* interval for the median, see bench_stats.h */      \
     X(REAL, high_ts)                                                      \
     X(REAL, interval) /* how sure it is */                                \
-    X(TEXT, error)    /* why there are no figures */
+    X(REAL, ttft_p50) /* ms to the first token */                         \
+    X(REAL, ttft_p95)                                                     \
+    X(REAL, ttft_p99)                                                     \
+    X(REAL, itl_p50) /* ms between tokens */                              \
+    X(REAL, itl_p95)                                                      \
+    X(REAL, itl_p99)                                                      \
+    X(REAL, tokenise_ms) /* medians of the stages of a whole request */   \
+    X(REAL, vision_ms)                                                    \
+    X(REAL, prefill_ms)                                                   \
+    X(REAL, first_token_ms)                                               \
+    X(REAL, decode_ms)                                                    \
+    X(REAL, sample_ms)                                                    \
+    X(INT, peak_memory)   /* bytes that the process has held */           \
+    X(REAL, joules_token) /* of the whole machine */                      \
+    X(REAL, others_cpu)   /* CPUs that other processes kept busy */       \
+    X(REAL, stolen_cpu)   /* that other virtual machines did */           \
+    X(REAL, load)                                                         \
+    X(REAL, mhz_low)                                                      \
+    X(REAL, mhz_high)                                                     \
+    X(REAL, machine_ns) /* median of bench_probe_ns */                    \
+    X(TEXT, disturbed)  /* why the figures should not be trusted */       \
+    X(TEXT, error)      /* why there are none */
 
 typedef const char *bench_field_text;
 typedef int64_t bench_field_int;
@@ -49,33 +71,49 @@ struct bench_record {
 #define X(KIND, name)   BENCH_TYPE_##KIND name;
     BENCH_FIELD_LIST(X)
 #undef X
-    double *samples_ns; /* [n_samples]: in the order they were taken */
+    const double *samples_ns; /* [n_samples]: in the order they were taken */
     size_t n_samples;
 };
 
 struct bench_field {
     const char *name;
     enum bench_field_kind kind;
-    size_t offset; /* in struct bench_record */
+    size_t offset; /* in a row */
 };
 
-extern const struct bench_field bench_fields[];
-extern const size_t bench_n_fields;
+/* How a kind of rows is written. */
+struct bench_layout {
+    const char *name; /* of the SQL table */
+    const struct bench_field *fields;
+    size_t n_fields, row_bytes;
+    bool has_samples; /* rows are struct bench_record */
+    int (*write_md)(struct cli_text *text, const void *rows, size_t n,
+                    struct erne_error *err);
+};
+
+extern const struct bench_layout bench_record_layout;
 
 /* Fills mean, median and so on from the samples; scratch: [n_samples]. */
 void bench_record_summarise(struct bench_record *r, double *scratch);
-/* Tokens a second of a sample. */
+/* Tokens a second of a sample: those of prompt and answer; of the picture, where it is
+ * alone. */
 double bench_record_ts(const struct bench_record *r, double ns);
 
 /* In the order of the words of the option -o. */
 enum bench_format { BENCH_MD, BENCH_CSV, BENCH_JSON, BENCH_JSONL, BENCH_SQL, BENCH_NONE };
 
-/* Appends records [n] as a document. */
+/* Appends rows [n] as a document. */
 int bench_write(struct cli_text *text, enum bench_format format,
-                const struct bench_record *records, size_t n, struct erne_error *err);
+                const struct bench_layout *layout, const void *rows, size_t n,
+                struct erne_error *err);
 
-/* The Markdown table among them. */
-int bench_write_md(struct cli_text *text, const struct bench_record *records, size_t n,
+/* Cells of a Markdown table: a line of titles and one of dashes, or of values. width:
+ * negative is to the left. */
+int bench_put_cell(struct cli_text *text, const char *cell, int width,
+                   struct erne_error *err);
+int bench_put_rule(struct cli_text *text, int width, struct erne_error *err);
+/* struct bench_record rows. */
+int bench_write_md(struct cli_text *text, const void *rows, size_t n,
                    struct erne_error *err);
 
 /* Text with the format's values in it. */

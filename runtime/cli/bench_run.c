@@ -1,10 +1,4 @@
-/* bench_run.c -- opens models and takes the samples.
- *
- * What is counted, as llama-bench counts: the evaluation of tokens. Not counted are
- * loading, tokenising, sampling, and the tokens that lie before the test (its depth).
- * A prompt of n tokens is evaluated in calls of at most n_batch, each in steps of at most
- * n_ubatch, and only the last token of a call gets logits; generating n tokens is n calls
- * of one token, each with logits. Unlike llama-bench the tokens are those of a text.
+/* bench_run.c -- opens models and takes all samples, round by round.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +18,9 @@ static int make_trace(struct bench_engine *e, const struct bench *b, size_t n,
                       struct erne_error *err)
 {
     int st = cli_ids_from_text(&e->trace, &e->model, b->text.data, b->text.n, false, err);
-    size_t n_text = e->trace.n;
+    const size_t n_text = e->trace.n;
 
+    e->n_text_tokens = n_text;
     if (st == ERNE_OK && n_text < 2)
         return cli_fail(err, ERNE_EINVAL, "the text has too few tokens");
     for (size_t i = 0; st == ERNE_OK && e->trace.n < n; i++)
@@ -40,6 +35,8 @@ static int open_engine(struct bench_engine *e, const struct bench *b, size_t n_t
     int st;
 
     opts.backend = e->backend;
+    opts.device = e->device;
+    opts.fallback = false; /* or another backend's figures would stand under its name */
     opts.n_threads = e->n_threads;
     opts.log = cli_log;
     opts.log_user = &b->args->verbose;
@@ -55,11 +52,12 @@ static int open_engine(struct bench_engine *e, const struct bench *b, size_t n_t
 /* Most tokens that a test of the lane (NULL: of all) has in its context. */
 static int most_tokens(const struct bench *b, const struct bench_lane *lane)
 {
-    int most = 0;
+    int most = 1;
 
     for (size_t i = 0; i < b->n_cases; i++) {
         const struct bench_case *c = &b->cases[i];
-        const int n = c->n_depth + c->n_prompt + c->n_gen;
+        const int n = c->kind == BENCH_VISION ? c->n_image
+                                              : c->n_depth + c->n_prompt + c->n_gen;
 
         if ((!lane || c->lane == lane) && n > most)
             most = n;
@@ -107,17 +105,28 @@ static int read_text(struct bench *b, struct erne_error *err)
     return cli_text_append(&b->text, (const char *)bench_text, bench_text_bytes, err);
 }
 
-int bench_open(struct bench *b, struct erne_error *err)
+int bench_open_engines(struct bench *b, struct erne_error *err)
 {
     const size_t n_tokens = (size_t)most_tokens(b, NULL);
     int st = read_text(b, err);
 
     pf_cpu_name(b->cpu, sizeof(b->cpu));
     snprintf(b->build, sizeof(b->build), "%s (%s)", erne_version(), erne_build_info());
-    if (st == ERNE_OK)
-        st = erne_devices(note_device, b, err);
     for (size_t i = 0; st == ERNE_OK && i < b->n_engines; i++)
         st = open_engine(&b->engines[i], b, n_tokens, err);
+    return st;
+}
+
+int bench_open(struct bench *b, struct erne_error *err)
+{
+    int st = bench_open_engines(b, err);
+
+    if (st == ERNE_OK)
+        st = bench_probe_init(&b->probe, err);
+    if (st == ERNE_OK)
+        st = erne_devices(note_device, b, err);
+    for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++)
+        st = bench_case_prepare(&b->cases[i], b, err);
     for (size_t i = 0; st == ERNE_OK && i < b->n_lanes; i++)
         st = open_lane(&b->lanes[i], b, err);
     return st;
@@ -131,61 +140,9 @@ void bench_close(struct bench *b)
         cli_model_close(&b->engines[i].model);
         free(b->engines[i].trace.data);
     }
+    bench_probe_deinit(&b->probe);
     free(b->text.data);
     free(b->devices);
-}
-
-/* --------------------------------------------------------------- one test */
-
-/* Tokens first .. first + n - 1 of the trace, which the session holds up to `first`. */
-static int eval_tokens(const struct bench_lane *lane, int first, int n, int n_batch,
-                       struct erne_error *err)
-{
-    const int32_t *ids = lane->engine->trace.data;
-    int st = ERNE_OK;
-
-    for (int done = 0, take; st == ERNE_OK && done < n; done += take) {
-        take = n - done < n_batch ? n - done : n_batch;
-        st =
-            erne_session_eval(lane->session, ids + first + done, (size_t)take, NULL, err);
-    }
-    return st;
-}
-
-/* The session holds the first n tokens of the trace; most of them it may hold already. */
-static int hold(const struct bench_lane *lane, int n, struct erne_error *err)
-{
-    const int n_past = erne_session_n_past(lane->session);
-
-    if (n_past > n)
-        return erne_session_rewind(lane->session, n, err);
-    return eval_tokens(lane, n_past, n - n_past, lane->n_batch, err);
-}
-
-/* As hold, but something is evaluated in any case: it wakes threads, clocks and caches
- * after another lane computed. */
-static int settle(const struct bench_lane *lane, int n, struct erne_error *err)
-{
-    int st = hold(lane, n > 0 ? n - 1 : 0, err);
-
-    if (st == ERNE_OK)
-        st = hold(lane, n > 0 ? n : 1, err);
-    return st == ERNE_OK ? hold(lane, n, err) : st;
-}
-
-int bench_run_once(struct bench_case *c, double *ns, struct erne_error *err)
-{
-    uint64_t start;
-    int st = settle(c->lane, c->n_depth, err);
-
-    if (st < 0)
-        return st;
-    start = pf_time_ns();
-    st = eval_tokens(c->lane, c->n_depth, c->n_prompt, c->lane->n_batch, err);
-    if (st == ERNE_OK)
-        st = eval_tokens(c->lane, c->n_depth + c->n_prompt, c->n_gen, 1, err);
-    *ns = (double)(pf_time_ns() - start);
-    return st;
 }
 
 /* ------------------------------------------------------------------ rounds */
@@ -204,15 +161,11 @@ static void report_progress(const struct bench *b, const struct bench_case *c, i
 
 static int warm_up(struct bench *b, struct erne_error *err)
 {
-    double ns;
     int st = ERNE_OK;
 
     for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++) {
-        struct bench_case c = b->cases[i];
-
         report_progress(b, &b->cases[i], -1);
-        c.n_gen = c.n_gen > 0;
-        st = bench_run_once(&c, &ns, err);
+        st = bench_case_warm_up(&b->cases[i], b, err);
     }
     return st;
 }
@@ -222,7 +175,7 @@ static void note_time(struct bench_case *c)
     const time_t now = time(NULL);
     const struct tm *utc = gmtime(&now);
 
-    if (c->n_samples == 0 && utc)
+    if (c->samples.n == 0 && utc)
         strftime(c->time, sizeof(c->time), "%Y-%m-%dT%H:%M:%SZ", utc);
 }
 
@@ -237,9 +190,8 @@ static int run_round(struct bench *b, int round, struct erne_error *err)
             pf_sleep_us((uint64_t)b->args->bench.delay * 1000000);
         note_time(c);
         report_progress(b, c, round);
-        st = bench_run_once(c, &c->samples_ns[c->n_samples], err);
-        if (st == ERNE_OK)
-            c->n_samples++;
+        bench_note(&c->machine, bench_probe_ns(&b->probe));
+        st = bench_case_run(c, b, err);
     }
     return st;
 }

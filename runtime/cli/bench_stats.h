@@ -21,4 +21,16 @@ double bench_quantile(const double *x, size_t n, double p);
 
 void bench_sort(double *x, size_t n);
 
+/* How much longer b takes than a: 0.1 is a tenth longer. */
+struct bench_change {
+    double shift;     /* the median of all pairs' differences (Hodges and Lehmann) */
+    double low, high; /* its interval, from the exact distribution of Mann and Whitney */
+    double coverage;  /* 0.95 or more; less where the samples are too few for that */
+};
+
+/* a: [n_a], b: [n_b] times, at least one each; they are compared by ratio. differences:
+ * [n_a * n_b] is scratch. */
+struct bench_change bench_compare(const double *a, size_t n_a, const double *b,
+                                  size_t n_b, double *differences);
+
 #endif

@@ -156,8 +156,8 @@ static int n_columns(const char *cell)
     return n;
 }
 
-static int put_cell(struct cli_text *text, const char *cell, int width,
-                    struct erne_error *err)
+int bench_put_cell(struct cli_text *text, const char *cell, int width,
+                   struct erne_error *err)
 {
     const int pad = (width < 0 ? -width : width) - n_columns(cell);
 
@@ -165,12 +165,12 @@ static int put_cell(struct cli_text *text, const char *cell, int width,
                      : bench_printf(text, err, " %*s%s |", pad > 0 ? pad : 0, "", cell);
 }
 
-static int put_rule(struct cli_text *text, const struct column *c, struct erne_error *err)
+int bench_put_rule(struct cli_text *text, int width, struct erne_error *err)
 {
     static const char dashes[] = "----------------------------------------";
-    const int n = (c->width < 0 ? -c->width : c->width) - 1;
+    const int n = (width < 0 ? -width : width) - 1;
 
-    return bench_printf(text, err, " %.*s%c |", n, dashes, c->width < 0 ? '-' : ':');
+    return bench_printf(text, err, " %.*s%c |", n, dashes, width < 0 ? '-' : ':');
 }
 
 enum line { TITLES, RULE, VALUES };
@@ -186,13 +186,13 @@ static int put_line(struct cli_text *text, enum line line,
         if (!is_shown(&columns[c], records, n))
             continue;
         if (line == RULE) {
-            st = put_rule(text, &columns[c], err);
+            st = bench_put_rule(text, columns[c].width, err);
             continue;
         }
         snprintf(cell, sizeof(cell), "%s", columns[c].title);
         if (line == VALUES)
             columns[c].fill(cell, &records[i]);
-        st = put_cell(text, cell, columns[c].width, err);
+        st = bench_put_cell(text, cell, columns[c].width, err);
     }
     return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
 }
@@ -206,6 +206,10 @@ static int put_notes(struct cli_text *text, const struct bench_record *records, 
     if (n > 0)
         st = bench_printf(text, err, "\nbuild: %s\n", records[0].build_commit);
     for (size_t i = 0; st == ERNE_OK && i < n; i++)
+        if (records[i].disturbed)
+            st = bench_printf(text, err, "%s on %s: disturbed: %s\n", records[i].test,
+                              records[i].backends, records[i].disturbed);
+    for (size_t i = 0; st == ERNE_OK && i < n; i++)
         if (records[i].error)
             st = bench_printf(text, err, "%s on %s: no figures: %s\n", records[i].test,
                               records[i].backends, records[i].error);
@@ -217,9 +221,10 @@ static int put_notes(struct cli_text *text, const struct bench_record *records, 
     return st;
 }
 
-int bench_write_md(struct cli_text *text, const struct bench_record *records, size_t n,
+int bench_write_md(struct cli_text *text, const void *rows, size_t n,
                    struct erne_error *err)
 {
+    const struct bench_record *records = rows;
     int st = put_line(text, TITLES, records, n, 0, err);
 
     if (st == ERNE_OK)

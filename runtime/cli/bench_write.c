@@ -12,9 +12,16 @@ struct style {
     int (*put_text)(struct cli_text *text, const char *value, struct erne_error *err);
 };
 
-static const void *at(const struct bench_record *r, const struct bench_field *f)
+/* What is written: rows of a layout. */
+struct rows {
+    const struct bench_layout *layout;
+    const char *data;
+    size_t n;
+};
+
+static const char *row(const struct rows *rows, size_t i)
 {
-    return (const char *)r + f->offset;
+    return rows->data + i * rows->layout->row_bytes;
 }
 
 /* ----------------------------------------------------------------- quotes */
@@ -50,7 +57,7 @@ int bench_put_json_text(struct cli_text *text, const char *value, struct erne_er
     for (; st == ERNE_OK && *value; value++) {
         const unsigned char c = (unsigned char)*value;
 
-        if (c < 0x20)
+        if (c < 0x20 || c == '<') /* which could end a script in a page */
             st = bench_printf(text, err, "\\u%04x", c);
         else if (c == '"' || c == '\\')
             st = bench_printf(text, err, "\\%c", c);
@@ -60,22 +67,21 @@ int bench_put_json_text(struct cli_text *text, const char *value, struct erne_er
     return st == ERNE_OK ? cli_text_append(text, "\"", 1, err) : st;
 }
 
-static int put_value(struct cli_text *text, const struct bench_record *r,
-                     const struct bench_field *f, const struct style *style,
-                     struct erne_error *err)
+static int put_value(struct cli_text *text, const char *row, const struct bench_field *f,
+                     const struct style *style, struct erne_error *err)
 {
+    const void *at = row + f->offset;
     const char *value;
     double x;
 
     switch (f->kind) {
-    case BENCH_INT:
-        return bench_printf(text, err, "%" PRId64, *(const int64_t *)at(r, f));
+    case BENCH_INT: return bench_printf(text, err, "%" PRId64, *(const int64_t *)at);
     case BENCH_REAL:
-        x = *(const double *)at(r, f);
+        x = *(const double *)at;
         return isfinite(x) ? bench_printf(text, err, "%.10g", x)
                            : bench_printf(text, err, "%s", style->none);
     default:
-        value = *(const char *const *)at(r, f);
+        value = *(const char *const *)at;
         return value ? style->put_text(text, value, err)
                      : bench_printf(text, err, "%s", style->none);
     }
@@ -83,69 +89,72 @@ static int put_value(struct cli_text *text, const struct bench_record *r,
 
 /* ------------------------------------------------------------- csv and sql */
 
-static int put_names(struct cli_text *text, const char *between, struct erne_error *err)
+static int put_names(struct cli_text *text, const struct bench_layout *layout,
+                     const char *between, struct erne_error *err)
 {
     int st = ERNE_OK;
 
-    for (size_t i = 0; st == ERNE_OK && i < bench_n_fields; i++)
-        st = bench_printf(text, err, "%s%s", i ? between : "", bench_fields[i].name);
+    for (size_t i = 0; st == ERNE_OK && i < layout->n_fields; i++)
+        st = bench_printf(text, err, "%s%s", i ? between : "", layout->fields[i].name);
     return st;
 }
 
-static int put_values(struct cli_text *text, const struct bench_record *r,
+static int put_values(struct cli_text *text, const struct rows *rows, size_t k,
                       const char *between, const struct style *style,
                       struct erne_error *err)
 {
     int st = ERNE_OK;
 
-    for (size_t i = 0; st == ERNE_OK && i < bench_n_fields; i++) {
+    for (size_t i = 0; st == ERNE_OK && i < rows->layout->n_fields; i++) {
         if (i > 0)
             st = bench_printf(text, err, "%s", between);
         if (st == ERNE_OK)
-            st = put_value(text, r, &bench_fields[i], style, err);
+            st = put_value(text, row(rows, k), &rows->layout->fields[i], style, err);
     }
     return st;
 }
 
-static int write_csv(struct cli_text *text, const struct bench_record *records, size_t n,
+static int write_csv(struct cli_text *text, const struct rows *rows,
                      struct erne_error *err)
 {
     static const struct style style = { "", put_csv_text };
-    int st = put_names(text, ",", err);
+    int st = put_names(text, rows->layout, ",", err);
 
-    for (size_t i = 0; st == ERNE_OK && i < n; i++) {
+    for (size_t i = 0; st == ERNE_OK && i < rows->n; i++) {
         st = bench_printf(text, err, "\n");
         if (st == ERNE_OK)
-            st = put_values(text, &records[i], ",", &style, err);
+            st = put_values(text, rows, i, ",", &style, err);
     }
     return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
 }
 
-static int put_sql_table(struct cli_text *text, struct erne_error *err)
+static int put_sql_table(struct cli_text *text, const struct bench_layout *layout,
+                         struct erne_error *err)
 {
     static const char *const types[] = { "TEXT", "INTEGER", "REAL" };
-    int st = bench_printf(text, err, "CREATE TABLE IF NOT EXISTS erne_bench (\n");
+    int st = bench_printf(text, err, "CREATE TABLE IF NOT EXISTS %s (\n", layout->name);
 
-    for (size_t i = 0; st == ERNE_OK && i < bench_n_fields; i++)
-        st = bench_printf(text, err, "  %s %s%s\n", bench_fields[i].name,
-                          types[bench_fields[i].kind], i + 1 < bench_n_fields ? "," : "");
+    for (size_t i = 0; st == ERNE_OK && i < layout->n_fields; i++)
+        st = bench_printf(text, err, "  %s %s%s\n", layout->fields[i].name,
+                          types[layout->fields[i].kind],
+                          i + 1 < layout->n_fields ? "," : "");
     return st == ERNE_OK ? bench_printf(text, err, ");\n") : st;
 }
 
-static int write_sql(struct cli_text *text, const struct bench_record *records, size_t n,
+static int write_sql(struct cli_text *text, const struct rows *rows,
                      struct erne_error *err)
 {
     static const struct style style = { "NULL", put_sql_text };
-    int st = put_sql_table(text, err);
+    int st = put_sql_table(text, rows->layout, err);
 
-    for (size_t i = 0; st == ERNE_OK && i < n; i++) {
-        st = bench_printf(text, err, "INSERT INTO erne_bench (");
+    for (size_t i = 0; st == ERNE_OK && i < rows->n; i++) {
+        st = bench_printf(text, err, "INSERT INTO %s (", rows->layout->name);
         if (st == ERNE_OK)
-            st = put_names(text, ", ", err);
+            st = put_names(text, rows->layout, ", ", err);
         if (st == ERNE_OK)
             st = bench_printf(text, err, ") VALUES (");
         if (st == ERNE_OK)
-            st = put_values(text, &records[i], ", ", &style, err);
+            st = put_values(text, rows, i, ", ", &style, err);
         if (st == ERNE_OK)
             st = bench_printf(text, err, ");\n");
     }
@@ -167,21 +176,11 @@ static int put_samples(struct cli_text *text, const struct bench_record *r, bool
 }
 
 /* between: what separates two members. */
-static int put_object(struct cli_text *text, const struct bench_record *r,
-                      const char *between, struct erne_error *err)
+static int put_all_samples(struct cli_text *text, const struct bench_record *r,
+                           const char *between, struct erne_error *err)
 {
-    static const struct style style = { "null", bench_put_json_text };
-    int st = ERNE_OK;
+    int st = bench_printf(text, err, "%s\"samples_ns\": ", between);
 
-    for (size_t i = 0; st == ERNE_OK && i < bench_n_fields; i++) {
-        st = bench_printf(text, err, "\"%s\": ", bench_fields[i].name);
-        if (st == ERNE_OK)
-            st = put_value(text, r, &bench_fields[i], &style, err);
-        if (st == ERNE_OK)
-            st = bench_printf(text, err, "%s", between);
-    }
-    if (st == ERNE_OK)
-        st = bench_printf(text, err, "\"samples_ns\": ");
     if (st == ERNE_OK)
         st = put_samples(text, r, false, err);
     if (st == ERNE_OK)
@@ -189,30 +188,50 @@ static int put_object(struct cli_text *text, const struct bench_record *r,
     return st == ERNE_OK ? put_samples(text, r, true, err) : st;
 }
 
-static int write_json(struct cli_text *text, const struct bench_record *records, size_t n,
+/* between: what separates two members. */
+static int put_object(struct cli_text *text, const struct rows *rows, size_t k,
+                      const char *between, struct erne_error *err)
+{
+    static const struct style style = { "null", bench_put_json_text };
+    const struct bench_layout *layout = rows->layout;
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < layout->n_fields; i++) {
+        st = bench_printf(text, err, "%s\"%s\": ", i ? between : "",
+                          layout->fields[i].name);
+        if (st == ERNE_OK)
+            st = put_value(text, row(rows, k), &layout->fields[i], &style, err);
+    }
+    if (st == ERNE_OK && layout->has_samples)
+        st = put_all_samples(
+            text, (const struct bench_record *)(const void *)row(rows, k), between, err);
+    return st;
+}
+
+static int write_json(struct cli_text *text, const struct rows *rows,
                       struct erne_error *err)
 {
     int st = bench_printf(text, err, "[\n");
 
-    for (size_t i = 0; st == ERNE_OK && i < n; i++) {
+    for (size_t i = 0; st == ERNE_OK && i < rows->n; i++) {
         st = bench_printf(text, err, "  {\n    ");
         if (st == ERNE_OK)
-            st = put_object(text, &records[i], ",\n    ", err);
+            st = put_object(text, rows, i, ",\n    ", err);
         if (st == ERNE_OK)
-            st = bench_printf(text, err, "\n  }%s\n", i + 1 < n ? "," : "");
+            st = bench_printf(text, err, "\n  }%s\n", i + 1 < rows->n ? "," : "");
     }
     return st == ERNE_OK ? bench_printf(text, err, "]\n") : st;
 }
 
-static int write_jsonl(struct cli_text *text, const struct bench_record *records,
-                       size_t n, struct erne_error *err)
+static int write_jsonl(struct cli_text *text, const struct rows *rows,
+                       struct erne_error *err)
 {
     int st = ERNE_OK;
 
-    for (size_t i = 0; st == ERNE_OK && i < n; i++) {
+    for (size_t i = 0; st == ERNE_OK && i < rows->n; i++) {
         st = bench_printf(text, err, "{");
         if (st == ERNE_OK)
-            st = put_object(text, &records[i], ", ", err);
+            st = put_object(text, rows, i, ", ", err);
         if (st == ERNE_OK)
             st = bench_printf(text, err, "}\n");
     }
@@ -220,14 +239,17 @@ static int write_jsonl(struct cli_text *text, const struct bench_record *records
 }
 
 int bench_write(struct cli_text *text, enum bench_format format,
-                const struct bench_record *records, size_t n, struct erne_error *err)
+                const struct bench_layout *layout, const void *data, size_t n,
+                struct erne_error *err)
 {
+    const struct rows rows = { layout, data, n };
+
     switch (format) {
-    case BENCH_MD: return bench_write_md(text, records, n, err);
-    case BENCH_CSV: return write_csv(text, records, n, err);
-    case BENCH_JSON: return write_json(text, records, n, err);
-    case BENCH_JSONL: return write_jsonl(text, records, n, err);
-    case BENCH_SQL: return write_sql(text, records, n, err);
+    case BENCH_MD: return layout->write_md(text, data, n, err);
+    case BENCH_CSV: return write_csv(text, &rows, err);
+    case BENCH_JSON: return write_json(text, &rows, err);
+    case BENCH_JSONL: return write_jsonl(text, &rows, err);
+    case BENCH_SQL: return write_sql(text, &rows, err);
     default: return ERNE_OK;
     }
 }

@@ -17,7 +17,7 @@
     X(CHAT, chat, "MODEL", "hold a conversation")                                    \
     X(EVAL, eval, "perplexity|kld MODEL", "measure the quality of a model")          \
     X(LOGITS, logits, "MODEL -o OUT.npy", "write the logits of a text or of tokens") \
-    X(BENCH, bench, "MODEL", "measure how fast a model is here")                     \
+    X(BENCH, bench, "[ops] MODEL", "measure how fast a model is here")               \
     X(DEVICES, devices, "", "list what can compute here")
 
 enum cli_command_bit {
@@ -37,11 +37,13 @@ struct cli_list {
 
 /* Options of bench: lists are read by runtime/cli/bench_list.h. */
 struct cli_bench {
-    struct cli_list models, backends, n_threads, n_batch, n_ubatch, type_k, type_v;
-    struct cli_list n_prompt, n_gen, n_depth, pairs;
+    struct cli_list models, backends, devices, n_threads, n_batch, n_ubatch;
+    struct cli_list type_k, type_v;
+    struct cli_list n_prompt, n_gen, n_depth, pairs, whole, images;
     int n_repeats, delay;   /* delay: seconds */
     int format, err_format; /* enum bench_format */
-    bool progress, no_warmup;
+    const char *html;
+    bool progress, no_warmup, compare;
 };
 
 /* What to do with a model's reasoning, in the order of the option's words. */

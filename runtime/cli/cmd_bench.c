@@ -2,8 +2,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/cli/bench.h"
+#include "runtime/cli/bench_compare.h"
+#include "runtime/cli/bench_stats.h"
 
 static void fill_record(struct bench_record *r, const struct bench *b,
                         const struct bench_case *c)
@@ -15,7 +18,7 @@ static void fill_record(struct bench_record *r, const struct bench *b,
         .build_commit = b->build,
         .cpu_info = b->cpu,
         .gpu_info = b->devices ? b->devices : "",
-        .backends = e->backend,
+        .backends = e->device ? e->device : e->backend,
         .model_filename = e->path,
         .model_type = e->type,
         .model_size = (int64_t)e->model.info->n_bytes,
@@ -30,16 +33,60 @@ static void fill_record(struct bench_record *r, const struct bench *b,
         .n_gen = c->n_gen,
         .n_depth = c->n_depth,
         .test_time = c->time,
-        .samples_ns = c->samples_ns,
-        .n_samples = c->n_samples,
+        .n_image = c->n_image,
+        .samples_ns = c->samples.data,
+        .n_samples = c->samples.n,
+        .peak_memory = (int64_t)pf_memory_peak(),
+        .disturbed = c->disturbed[0] ? c->disturbed : NULL,
     };
 }
 
-static int write_to(FILE *stream, int format, const struct bench_record *records,
-                    size_t n, struct erne_error *err)
+/* A quantile in milliseconds; NAN without numbers. Sorts them. */
+static double quantile_ms(const struct bench_series *s, double p)
+{
+    bench_sort(s->data, s->n);
+    return s->n > 0 ? bench_quantile(s->data, s->n, p) * 1e-6 : NAN;
+}
+
+static void fill_latency(struct bench_record *r, const struct bench_case *c)
+{
+    r->ttft_p50 = quantile_ms(&c->first, 0.50);
+    r->ttft_p95 = quantile_ms(&c->first, 0.95);
+    r->ttft_p99 = quantile_ms(&c->first, 0.99);
+    r->itl_p50 = quantile_ms(&c->tokens, 0.50);
+    r->itl_p95 = quantile_ms(&c->tokens, 0.95);
+    r->itl_p99 = quantile_ms(&c->tokens, 0.99);
+#define X(name) r->name##_ms = quantile_ms(&c->stages[BENCH_STAGE_##name], 0.50);
+    BENCH_STAGE_LIST(X)
+#undef X
+    r->machine_ns = quantile_ms(&c->machine, 0.50) * 1e6;
+}
+
+static double known(double x)
+{
+    return x > 0 ? x : NAN;
+}
+
+static void fill_guard(struct bench_record *r, const struct bench_guard *g)
+{
+    const double elapsed = (double)g->elapsed_ns;
+    const int64_t n_tokens =
+        r->n_prompt + r->n_gen > 0 ? r->n_prompt + r->n_gen : r->n_image;
+
+    r->joules_token = known(g->joules / ((double)n_tokens * (double)r->n_samples));
+    r->others_cpu =
+        g->busy_ns > g->own_ns ? (double)(g->busy_ns - g->own_ns) / elapsed : 0;
+    r->stolen_cpu = (double)g->stolen_ns / elapsed;
+    r->load = g->load;
+    r->mhz_low = known(g->mhz_low);
+    r->mhz_high = known(g->mhz_high);
+}
+
+static int write_to(FILE *stream, int format, const struct bench_layout *layout,
+                    const void *rows, size_t n, struct erne_error *err)
 {
     struct cli_text text = { 0 };
-    int st = bench_write(&text, (enum bench_format)format, records, n, err);
+    int st = bench_write(&text, (enum bench_format)format, layout, rows, n, err);
 
     if (st == ERNE_OK && stream == stdout)
         st = cli_put(text.data ? text.data : "", text.n, err);
@@ -49,7 +96,30 @@ static int write_to(FILE *stream, int format, const struct bench_record *records
     return st;
 }
 
-static int report(const struct bench *b, struct erne_error *err)
+int bench_print(const struct cli_args *args, const struct bench_layout *layout,
+                const void *rows, size_t n, struct erne_error *err)
+{
+    int st = write_to(stdout, args->bench.format, layout, rows, n, err);
+
+    if (st == ERNE_OK)
+        st = write_to(stderr, args->bench.err_format, layout, rows, n, err);
+    return st;
+}
+
+/* With the operators, which the roofline is made of. */
+static int report_page(struct bench *b, const struct bench_record *records,
+                       struct erne_error *err)
+{
+    struct bench_op_rows ops = { 0 };
+    int st = bench_ops_measure(b, &ops, err);
+
+    if (st == ERNE_OK)
+        st = bench_html_write(b->args->bench.html, records, b->n_cases, &ops, err);
+    bench_op_rows_deinit(&ops);
+    return st;
+}
+
+static int report(struct bench *b, struct erne_error *err)
 {
     const struct cli_bench *o = &b->args->bench;
     struct bench_record *records = calloc(b->n_cases, sizeof(*records));
@@ -61,29 +131,61 @@ static int report(const struct bench *b, struct erne_error *err)
         goto done;
     }
     for (size_t i = 0; i < b->n_cases; i++) {
-        fill_record(&records[i], b, &b->cases[i]);
+        struct bench_case *c = &b->cases[i];
+
+        bench_guard_judge(&c->guard, c->disturbed, sizeof(c->disturbed));
+        fill_record(&records[i], b, c);
+        fill_latency(&records[i], c);
+        fill_guard(&records[i], &c->guard);
         bench_record_summarise(&records[i], scratch);
     }
-    st = write_to(stdout, o->format, records, b->n_cases, err);
-    if (st == ERNE_OK)
-        st = write_to(stderr, o->err_format, records, b->n_cases, err);
+    st = bench_print(b->args, &bench_record_layout, records, b->n_cases, err);
+    if (st == ERNE_OK && o->html)
+        st = report_page(b, records, err);
 done:
     free(records);
     free(scratch);
     return st;
 }
 
-int cmd_bench(struct cli_args *args, struct erne_error *err)
+static int compare(const struct cli_args *args, struct erne_error *err)
 {
-    struct bench b = { .args = args };
-    int st = bench_grid_init(&b, err);
+    if (args->n_operands != 2)
+        return cli_fail(err, ERNE_EINVAL, "--compare needs two files, got %zu",
+                        args->n_operands);
+    return bench_compare_files(args->operands[0], args->operands[1], err);
+}
+
+static int run_tests(struct bench *b, struct erne_error *err)
+{
+    int st = bench_open(b, err);
 
     if (st == ERNE_OK)
-        st = bench_open(&b, err);
+        st = bench_run(b, err);
+    return st == ERNE_OK ? report(b, err) : st;
+}
+
+/* "erne bench ops MODEL": the first operand is no model. */
+static bool take_ops(struct cli_args *args)
+{
+    if (args->n_operands == 0 || strcmp(args->operands[0], "ops") != 0)
+        return false;
+    args->operands[0] = args->operands[1];
+    args->n_operands--;
+    return true;
+}
+
+int cmd_bench(struct cli_args *args, struct erne_error *err)
+{
+    const bool ops = take_ops(args);
+    struct bench b = { .args = args };
+    int st;
+
+    if (args->bench.compare)
+        return compare(args, err);
+    st = bench_grid_init(&b, err);
     if (st == ERNE_OK)
-        st = bench_run(&b, err);
-    if (st == ERNE_OK)
-        st = report(&b, err);
+        st = ops ? bench_ops(&b, err) : run_tests(&b, err);
     bench_close(&b);
     bench_grid_deinit(&b);
     return st;

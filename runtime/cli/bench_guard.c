@@ -1,0 +1,96 @@
+/* bench_guard.c -- whether the machine was left alone while samples were taken. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/cli/bench.h"
+
+enum { PROBE_BYTES = 32 << 20, PROBE_STEPS = 2000000 };
+
+/* Accounts tick every 10 ms on most systems: less than a few ticks mean nothing. */
+static const double least_ns = 4e7, most_share = 0.05, most_clock_change = 0.1;
+
+/* ------------------------------------------------------------------ probe */
+
+int bench_probe_init(struct bench_probe *p, struct erne_error *err)
+{
+    p->n = PROBE_BYTES / sizeof(*p->data);
+    p->data = malloc(PROBE_BYTES);
+    if (!p->data)
+        return cli_fail(err, ERNE_ENOMEM, "out of memory for a probe of the machine");
+    for (size_t i = 0; i < p->n; i++)
+        p->data[i] = i * 0x9e3779b97f4a7c15u;
+    return ERNE_OK;
+}
+
+void bench_probe_deinit(struct bench_probe *p)
+{
+    free(p->data);
+    *p = (struct bench_probe){ 0 };
+}
+
+double bench_probe_ns(struct bench_probe *p)
+{
+    const uint64_t start = pf_time_ns();
+    uint64_t x = p->sum | 1;
+
+    for (size_t i = 0; i < p->n; i++)
+        p->sum += p->data[i];
+    for (int i = 0; i < PROBE_STEPS; i++) /* each step waits for the one before */
+        x = x * 0x5851f42d4c957f2du + 1;
+    p->sum += x;
+    return (double)(pf_time_ns() - start);
+}
+
+/* ------------------------------------------------------------------ guard */
+
+void bench_guard_add(struct bench_guard *g, const struct pf_usage *before,
+                     const struct pf_usage *after)
+{
+    const double mhz = (before->mhz + after->mhz) / 2;
+
+    g->elapsed_ns += after->time_ns - before->time_ns;
+    g->busy_ns += after->busy_ns - before->busy_ns;
+    g->own_ns += after->own_ns - before->own_ns;
+    g->stolen_ns += after->stolen_ns - before->stolen_ns;
+    g->n_throttled += after->n_throttled - before->n_throttled;
+    g->joules += pf_usage_joules(before, after);
+    if (after->load > g->load)
+        g->load = after->load;
+    if (mhz > 0 && (g->mhz_low <= 0 || mhz < g->mhz_low))
+        g->mhz_low = mhz;
+    if (mhz > g->mhz_high)
+        g->mhz_high = mhz;
+}
+
+static void add_reason(char *text, size_t cap, const char *reason)
+{
+    const size_t n = strlen(text);
+
+    snprintf(text + n, cap - n, "%s%s", n ? "; " : "", reason);
+}
+
+void bench_guard_judge(const struct bench_guard *g, char *text, size_t cap)
+{
+    const double elapsed = (double)g->elapsed_ns, stolen = (double)g->stolen_ns;
+    const double others = g->busy_ns > g->own_ns ? (double)(g->busy_ns - g->own_ns) : 0;
+    char line[96];
+
+    text[0] = '\0';
+    if (others > least_ns && others > most_share * elapsed) {
+        snprintf(line, sizeof(line), "other processes used %.2f CPUs", others / elapsed);
+        add_reason(text, cap, line);
+    }
+    if (stolen > least_ns && stolen > most_share * elapsed) {
+        snprintf(line, sizeof(line), "other virtual machines took %.2f CPUs",
+                 stolen / elapsed);
+        add_reason(text, cap, line);
+    }
+    if (g->n_throttled > 0)
+        add_reason(text, cap, "cores were slowed down for their heat");
+    if (g->mhz_high - g->mhz_low > most_clock_change * g->mhz_high) {
+        snprintf(line, sizeof(line), "the clock was between %.0f and %.0f MHz",
+                 g->mhz_low, g->mhz_high);
+        add_reason(text, cap, line);
+    }
+}

@@ -1,0 +1,97 @@
+#!/bin/sh
+# check_bench.sh -- erne bench: which tests are taken, how they are written, what is said
+# of two files of results. Never how fast anything is.
+# shellcheck disable=SC2016 source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+model tiny
+m=$scratch/tiny.erne
+
+# shellcheck disable=SC2086  # options are words
+bench() {
+    expect 0 "$1" bench "$m" -r 4 $2
+}
+
+# The tests and their order are llama-bench's.
+bench 'pp4' '-p 4,8 -n 2 -pg 4,2 -d 0,6 -o csv'
+names() {
+    tail -n +2 "$out" | sed 's/^\("[^"]*",\)\{6\}.*"f16","f16","\([^"]*\)".*/\2/' |
+        tr '\n' ' '
+}
+check '[ "$(names)" = "pp4 pp8 tg2 pp4+tg2 pp4 @ d6 pp8 @ d6 tg2 @ d6 pp4+tg2 @ d6 " ]' \
+    "tests: $(names)"
+bench 'pp4' '-p 4 -p 2-4+2 -n 0 -o csv'
+check '[ "$(names)" = "pp4 pp2 pp4 " ]' "tests: $(names)"
+
+# A cross product of lanes.
+bench '| threads |' '-p 4 -n 2 -t 1,2 -ub 2,4 -ctk f16,f32 --backend cpu,reference'
+check '[ "$(grep -c "^| ernie4_5" "$out")" -eq 32 ]' 'not 2*2*2*2 lanes of two tests'
+check 'grep -q "n_ubatch" "$out" && grep -q "type_k" "$out"' 'columns that vary'
+check '! grep -q "n_batch" "$out"' 'a column that does not vary'
+
+bench '"n_gen": 2' '-p 4 -n 2 -o json'
+bench 'INSERT INTO erne_bench' '-p 4 -n 2 -o sql'
+bench '"samples_ns": [' '-p 4 -n 2 -o jsonl'
+cp "$out" "$scratch/a.jsonl"
+"$erne" bench "$m" -p 4 -n 0 -r 1 -oe csv >"$out" 2>"$err"
+check 'grep -q "^build_commit,cpu_info" "$err"' 'no table on stderr'
+bench 'run 4 of 4' '-p 4 -n 2 --progress --no-warmup'
+check '! grep -q warm-up "$err"' 'a warm-up'
+
+# A whole request has stages and latencies.
+bench '"ttft_p50": ' '-p 0 -n 0 --e2e 4,3 -o jsonl'
+check 'grep -q "\"test\": \"e2e" "$out"' 'no whole request'
+check '! grep -q "\"decode_ms\": null" "$out"' 'no stages'
+bench '"tokenise_ms": null' '-p 4 -n 2 -o jsonl'
+
+# Operators, alone.
+expect 0 'matmul' bench ops "$m" -p 8 -d 4 --backend cpu,reference
+check 'grep -q "^decode of" "$out" && grep -q "^prefill of" "$out"' 'phases'
+expect 0 '"op": "attention"' bench ops -m "$m" -p 8 --backend reference -o jsonl
+check '! grep -v "\"error\": 0," "$out"' 'the reference differs from itself'
+expect 2 'tokens behind' bench ops "$m" -d 100000
+
+# Pictures.
+model vl
+expect 0 ' vision 56x84 |' bench "$scratch/vl.erne" -p 0 -n 0 -r 2 --e2e 8,2 \
+    --image-size 56x84,64x64
+check 'grep -q "e2e.*64x64" "$out"' 'no request with the second picture'
+
+# The same is called the same; a tenth slower is slower.
+expect 0 'not distinguishable' bench --compare "$scratch/a.jsonl" "$scratch/a.jsonl"
+check '! grep -Eq "slower|faster" "$out"' 'a difference of nothing'
+awk '{ match($0, /"samples_ns": \[[^]]*\]/)
+       list = substr($0, RSTART + 15, RLENGTH - 16)
+       n = split(list, x, ", ")
+       list = "100"
+       for (i = 2; i <= 4; i++) list = list ", " 100 + i
+       print substr($0, 1, RSTART + 14) list substr($0, RSTART + RLENGTH - 1) }' \
+    "$scratch/a.jsonl" >"$scratch/b.jsonl"
+sed 's/"samples_ns": \[100, 102, 103, 104\]/"samples_ns": [111, 113, 114, 115]/' \
+    "$scratch/b.jsonl" >"$scratch/c.jsonl"
+expect 0 'slower by 9.' bench --compare "$scratch/b.jsonl" "$scratch/c.jsonl"
+expect 0 'faster by 10' bench --compare "$scratch/c.jsonl" "$scratch/b.jsonl"
+
+expect 2 'two files, got 1' bench --compare "$scratch/a.jsonl"
+expect 3 'not JSON' bench --compare "$scratch/a.jsonl" "$m"
+expect 1 'no/such' bench --compare "$scratch/a.jsonl" no/such
+expect 2 'a model file is needed' bench -p 1
+expect 2 'the model was given by -m' bench "$m" -m "$m"
+expect 2 "option -p: '1-' is not a number or a range" bench "$m" -p 1-
+expect 2 "option -p: '8-4'" bench "$m" -p 8-4
+expect 2 'option -t: 0 is less than 1' bench "$m" -t 0
+expect 2 "option -pg: '5' is not a pair such as 512,128" bench "$m" -pg 5
+expect 2 "option --image-size: '5' is not a pair such as 512x128" bench "$m" \
+    --image-size 5
+expect 2 'range that advances' bench "$m" -d '1-8*1'
+expect 2 'option -ctv: a value is empty' bench "$m" -ctv f16,
+expect 2 'must be kept alike' bench "$m" -ctk f16 -ctv f32
+expect 2 'no test is left' bench "$m" -p 0 -n 0
+expect 2 'option -r: 0 is less than 1' bench "$m" -r 0
+expect 2 "option -o: 'xml' is none of md|csv|json|jsonl|sql" bench "$m" -o xml
+expect 2 'context of 100000 tokens' bench "$m" -p 100000 -n 0
+expect 4 'takes no pictures' bench "$m" --image-size 8x8
+expect 4 'backend abacus is not in this build' bench "$m" --backend abacus
+expect 1 'no/such.erne' bench no/such.erne
+
+finish
