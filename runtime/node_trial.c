@@ -66,6 +66,7 @@ static void copy_node(struct erne_graph *g, const struct erne_node *like)
     for (int i = 0; i < ERNE_MAX_SRC; i++)
         node->src[i] = copy_tensor(g, &c, like->src[i], ERNE_MEM_INPUT);
     node->dst = copy_tensor(g, &c, like->dst, ERNE_MEM_OUTPUT);
+    node->dst->mem = ERNE_MEM_OUTPUT; /* in place, it is the copy of an input */
 }
 
 int erne_node_trial_init(struct erne_node_trial *t, const struct erne_node *like,

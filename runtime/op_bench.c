@@ -319,12 +319,14 @@ static int tell(struct op_bench *b, const struct erne_node *node,
         t.engine = i;
         t.impl = NULL;
         if (r->takes_part) {
-            qsort(r->ns, (size_t)n, sizeof(r->ns[0]), compare_doubles);
             t.impl = erne_node_trial_node(&r->trial)->impl->name;
+            t.error = r->error;
+        }
+        if (n > 0) {
+            qsort(r->ns, (size_t)n, sizeof(r->ns[0]), compare_doubles);
             t.median_ns = r->ns[n / 2];
             t.low_ns = r->ns[n / 4];
             t.high_ns = r->ns[(3 * n) / 4];
-            t.error = r->error;
         }
         st = b->visit(b->user, &t);
     }
@@ -366,7 +368,7 @@ static int bench_node(struct op_bench *b, size_t i, enum erne_phase_kind kind, i
 
     if (st == 0)
         st = judge(b, node, &step);
-    if (st == 0)
+    if (st == 0 && !b->opts->check_only)
         st = race(b);
     if (st == 0)
         st = tell(b, node, &step, names[kind], n_uses);

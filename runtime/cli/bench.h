@@ -32,6 +32,7 @@ struct bench_engine {
     struct cli_ids trace;
     size_t n_text_tokens; /* of the text itself, before it is repeated */
     char type[64];
+    char refused[256]; /* why it gets no figures, or empty */
 };
 
 struct bench_lane {
@@ -129,6 +130,14 @@ void bench_close(struct bench *b);
 /* Rows in the formats that the options ask for, on stdout and stderr. */
 int bench_print(const struct cli_args *args, const struct bench_layout *layout,
                 const void *rows, size_t n, struct erne_error *err);
+
+/* ------------------------------------------------------------ bench_gate.c */
+
+/* Looks at what each engine computes, and fills in `refused`. Fails where that cannot be
+ * found out. */
+int bench_gate(struct bench *b, struct erne_error *err);
+/* EVERIFY, and a text that says why, when an operator computed something else. */
+int bench_gate_judge(const struct erne_op_timing *t, char *text, size_t cap);
 
 /* --------------------------------------------------------- cmd_bench_ops.c */
 

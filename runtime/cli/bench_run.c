@@ -56,8 +56,8 @@ static int most_tokens(const struct bench *b, const struct bench_lane *lane)
 
     for (size_t i = 0; i < b->n_cases; i++) {
         const struct bench_case *c = &b->cases[i];
-        const int n = c->kind == BENCH_VISION ? c->n_image
-                                              : c->n_depth + c->n_prompt + c->n_gen;
+        const int n =
+            c->kind == BENCH_VISION ? c->n_image : c->n_depth + c->n_prompt + c->n_gen;
 
         if ((!lane || c->lane == lane) && n > most)
             most = n;
@@ -164,6 +164,8 @@ static int warm_up(struct bench *b, struct erne_error *err)
     int st = ERNE_OK;
 
     for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++) {
+        if (b->cases[i].lane->engine->refused[0])
+            continue;
         report_progress(b, &b->cases[i], -1);
         st = bench_case_warm_up(&b->cases[i], b, err);
     }
@@ -186,6 +188,8 @@ static int run_round(struct bench *b, int round, struct erne_error *err)
     for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++) {
         struct bench_case *c = &b->cases[i];
 
+        if (c->lane->engine->refused[0])
+            continue;
         if (b->args->bench.delay > 0)
             pf_sleep_us((uint64_t)b->args->bench.delay * 1000000);
         note_time(c);
@@ -198,9 +202,9 @@ static int run_round(struct bench *b, int round, struct erne_error *err)
 
 int bench_run(struct bench *b, struct erne_error *err)
 {
-    int st = ERNE_OK;
+    int st = b->args->bench.no_check ? ERNE_OK : bench_gate(b, err);
 
-    if (!b->args->bench.no_warmup)
+    if (st == ERNE_OK && !b->args->bench.no_warmup)
         st = warm_up(b, err);
     for (int round = 0; st == ERNE_OK && round < b->args->bench.n_repeats; round++)
         st = run_round(b, round, err);

@@ -279,6 +279,51 @@ void cli_args_deinit(struct cli_args *args)
     }
 }
 
+/* ------------------------------------------------------------------- fill */
+
+static size_t kind_bytes(enum cli_kind kind)
+{
+    static const size_t sizes[] = {
+        [CLI_FLAG] = sizeof(bool),
+        [CLI_TEXT] = sizeof(const char *),
+        [CLI_LIST] = sizeof(struct cli_list),
+        [CLI_MEDIA] = sizeof(struct cli_list),
+        [CLI_INT] = sizeof(int),
+        [CLI_INT64] = sizeof(int64_t),
+        [CLI_FLOAT] = sizeof(float),
+        [CLI_WORD] = sizeof(int),
+        [CLI_SIZE] = sizeof(uint64_t),
+    };
+
+    return sizes[kind];
+}
+
+int cli_args_fill(struct cli_args *args, const struct cli_args *more,
+                  const struct cli_command *command, struct erne_error *err)
+{
+    struct cli_args defaults;
+    int st = ERNE_OK;
+
+    set_defaults(&defaults);
+    for (size_t i = 0; st == ERNE_OK && i < cli_n_options; i++) {
+        const struct cli_option *o = &cli_options[i];
+        const size_t n = kind_bytes(o->kind);
+        char *at = (char *)args + o->offset;
+        const char *from = (const char *)more + o->offset;
+        const struct cli_list *list = (const void *)from;
+
+        if (!(o->commands & (unsigned)command->bit) ||
+            memcmp(at, (const char *)&defaults + o->offset, n) != 0)
+            continue;
+        if (o->kind != CLI_LIST && o->kind != CLI_MEDIA)
+            memcpy(at, from, n);
+        else
+            for (size_t k = 0; st == ERNE_OK && k < list->n; k++)
+                st = append((void *)at, list->items[k], err);
+    }
+    return st;
+}
+
 /* ------------------------------------------------------------------- help */
 
 void cli_args_help(const struct cli_command *command)

@@ -42,8 +42,8 @@ struct cli_bench {
     struct cli_list n_prompt, n_gen, n_depth, pairs, whole, images;
     int n_repeats, delay;   /* delay: seconds */
     int format, err_format; /* enum bench_format */
-    const char *html;
-    bool progress, no_warmup, compare;
+    const char *html, *suite;
+    bool progress, no_warmup, no_check, compare;
 };
 
 /* What to do with a model's reasoning, in the order of the option's words. */
@@ -89,6 +89,11 @@ CLI_COMMAND_LIST(X)
 int cli_args_parse(struct cli_args *args, const struct cli_command *command, int argc,
                    char **argv, struct erne_error *err);
 void cli_args_deinit(struct cli_args *args);
+
+/* Options that args did not give become those of `more`, which keeps its own. What both
+ * leave at its default stays so. */
+int cli_args_fill(struct cli_args *args, const struct cli_args *more,
+                  const struct cli_command *command, struct erne_error *err);
 
 /* Prints the command's options and what they mean on stdout. */
 void cli_args_help(const struct cli_command *command);

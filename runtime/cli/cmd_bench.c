@@ -7,6 +7,7 @@
 #include "runtime/cli/bench.h"
 #include "runtime/cli/bench_compare.h"
 #include "runtime/cli/bench_stats.h"
+#include "runtime/cli/bench_suite.h"
 
 static void fill_record(struct bench_record *r, const struct bench *b,
                         const struct bench_case *c)
@@ -38,6 +39,7 @@ static void fill_record(struct bench_record *r, const struct bench *b,
         .n_samples = c->samples.n,
         .peak_memory = (int64_t)pf_memory_peak(),
         .disturbed = c->disturbed[0] ? c->disturbed : NULL,
+        .error = e->refused[0] ? e->refused : NULL,
     };
 }
 
@@ -156,13 +158,48 @@ static int compare(const struct cli_args *args, struct erne_error *err)
     return bench_compare_files(args->operands[0], args->operands[1], err);
 }
 
+/* After everything else was told. */
+static int tell_refused(const struct bench *b, struct erne_error *err)
+{
+    for (size_t i = 0; i < b->n_engines; i++)
+        if (b->engines[i].refused[0])
+            return cli_fail(
+                err, ERNE_EVERIFY, "%s on %s: no figures: %s", b->engines[i].path,
+                b->engines[i].device ? b->engines[i].device : b->engines[i].backend,
+                b->engines[i].refused);
+    return ERNE_OK;
+}
+
 static int run_tests(struct bench *b, struct erne_error *err)
 {
     int st = bench_open(b, err);
 
     if (st == ERNE_OK)
         st = bench_run(b, err);
-    return st == ERNE_OK ? report(b, err) : st;
+    if (st == ERNE_OK)
+        st = report(b, err);
+    return st == ERNE_OK ? tell_refused(b, err) : st;
+}
+
+/* Options of the suite's file, where the command line gave none. */
+static int take_suite(struct cli_args *args, struct bench_suite *suite,
+                      struct erne_error *err)
+{
+    static const struct cli_command command = { .name = "bench", .bit = CLI_BENCH };
+    struct cli_text text = { 0 };
+    struct cli_args more = { 0 };
+    int st = cli_text_read(&text, args->bench.suite, err);
+
+    if (st == ERNE_OK)
+        st = bench_suite_read(suite, text.data, text.n, args->bench.suite, err);
+    free(text.data);
+    if (st < 0)
+        return st;
+    st = cli_args_parse(&more, &command, suite->n, suite->words, err);
+    if (st == ERNE_OK)
+        st = cli_args_fill(args, &more, &command, err);
+    cli_args_deinit(&more);
+    return st;
 }
 
 /* "erne bench ops MODEL": the first operand is no model. */
@@ -178,15 +215,19 @@ static bool take_ops(struct cli_args *args)
 int cmd_bench(struct cli_args *args, struct erne_error *err)
 {
     const bool ops = take_ops(args);
+    struct bench_suite suite = { .n = 0 };
     struct bench b = { .args = args };
     int st;
 
     if (args->bench.compare)
         return compare(args, err);
-    st = bench_grid_init(&b, err);
+    st = args->bench.suite ? take_suite(args, &suite, err) : ERNE_OK;
+    if (st == ERNE_OK)
+        st = bench_grid_init(&b, err);
     if (st == ERNE_OK)
         st = ops ? bench_ops(&b, err) : run_tests(&b, err);
     bench_close(&b);
     bench_grid_deinit(&b);
+    bench_suite_deinit(&suite);
     return st;
 }

@@ -453,6 +453,7 @@ struct erne_op_bench_opts {
     int n_past;            /* tokens in the context (default: 512) */
     const char *kv_type;   /* as in struct erne_session_opts */
     double seconds;        /* to spend on an operator on each engine (default: 0.05) */
+    bool check_only;       /* nothing is timed, times are 0 */
 };
 
 ERNE_API struct erne_op_bench_opts erne_op_bench_opts_default(void);

@@ -9,7 +9,7 @@ m=$scratch/tiny.erne
 
 # shellcheck disable=SC2086  # options are words
 bench() {
-    expect 0 "$1" bench "$m" -r 4 $2
+    expect 0 "$1" bench "$m" -r 4 -t 1 $2
 }
 
 # The tests and their order are llama-bench's.
@@ -24,7 +24,8 @@ bench 'pp4' '-p 4 -p 2-4+2 -n 0 -o csv'
 check '[ "$(names)" = "pp4 pp2 pp4 " ]' "tests: $(names)"
 
 # A cross product of lanes.
-bench '| threads |' '-p 4 -n 2 -t 1,2 -ub 2,4 -ctk f16,f32 --backend cpu,reference'
+lanes='-t 2 -ub 2,4 -ctk f16,f32 --backend auto,reference'
+bench '| threads |' "-p 4 -n 2 -r 1 --no-check $lanes"
 check '[ "$(grep -c "^| ernie4_5" "$out")" -eq 32 ]' 'not 2*2*2*2 lanes of two tests'
 check 'grep -q "n_ubatch" "$out" && grep -q "type_k" "$out"' 'columns that vary'
 check '! grep -q "n_batch" "$out"' 'a column that does not vary'
@@ -45,7 +46,7 @@ check '! grep -q "\"decode_ms\": null" "$out"' 'no stages'
 bench '"tokenise_ms": null' '-p 4 -n 2 -o jsonl'
 
 # Operators, alone.
-expect 0 'matmul' bench ops "$m" -p 8 -d 4 --backend cpu,reference
+expect 0 'matmul' bench ops "$m" -p 8 -d 4 -t 1 --backend auto,reference
 check 'grep -q "^decode of" "$out" && grep -q "^prefill of" "$out"' 'phases'
 expect 0 '"op": "attention"' bench ops -m "$m" -p 8 --backend reference -o jsonl
 check '! grep -v "\"error\": 0," "$out"' 'the reference differs from itself'
@@ -53,9 +54,36 @@ expect 2 'tokens behind' bench ops "$m" -d 100000
 
 # Pictures.
 model vl
-expect 0 ' vision 56x84 |' bench "$scratch/vl.erne" -p 0 -n 0 -r 2 --e2e 8,2 \
-    --image-size 56x84,64x64
+expect 0 ' vision 56x84 |' bench "$scratch/vl.erne" -p 0 -n 0 -r 2 -t 1 \
+    --e2e 8,2 --image-size 56x84,64x64
 check 'grep -q "e2e.*64x64" "$out"' 'no request with the second picture'
+
+# Suites: every one there is, and the command line before it.
+for suite in "$2"/../benchmarks/suites/*.yaml; do
+    case $suite in
+    *vision*) expect 0 'e2e' bench "$scratch/vl.erne" --suite "$suite" -r 1 -t 1 \
+        --e2e 4,2 --image-size 56x56 ;;
+    *) expect 0 'tg2' bench "$m" --suite "$suite" -r 1 --delay 1 -t 1 -p 4 \
+        -n 2 -d 4 --e2e 4,2 ;;
+    esac
+done
+suite=$scratch/s.yaml
+printf 'name: mine\nn-prompt: [3, 5]\nn-gen: 0\nprogress: true\n' >"$suite"
+expect 0 'pp5' bench "$m" --suite "$suite" -r 2 -t 1
+check 'grep -q "pp3" "$out" && ! grep -q "tg" "$out" && grep -q "run 2 of 2" "$err"' \
+    'options of a suite'
+expect 0 'pp7' bench "$m" --suite "$suite" -p 7 -t 1
+check '! grep -q "pp3" "$out"' 'a list of the suite is not replaced'
+printf 'n-prompt: 1-\n' >"$suite"
+expect 2 "option -p: '1-'" bench "$m" --suite "$suite"
+printf 'frobs: 3\n' >"$suite"
+expect 2 'no option --frobs' bench "$m" --suite "$suite"
+printf 'n-gen: 3\nn-prompt: {a: b}\n' >"$suite"
+expect 3 's.yaml: line 2, column 11: a value is needed here' bench "$m" --suite "$suite"
+printf 'n-gen: [3\nx: ]]\n' >"$suite"
+expect 3 's.yaml: line 2' bench "$m" --suite "$suite"
+printf -- '- 3\n' >"$suite"
+expect 3 'not a mapping of options' bench "$m" --suite "$suite"
 
 # The same is called the same; a tenth slower is slower.
 expect 0 'not distinguishable' bench --compare "$scratch/a.jsonl" "$scratch/a.jsonl"

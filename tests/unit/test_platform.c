@@ -344,6 +344,7 @@ static void test_usage_of_files(void **state)
     struct pf_usage a, b;
 
     (void)state;
+    pf_path_remove("test_platform.root/sys/class/powercap/intel-rapl:0/energy_uj");
     put("proc", "stat", "cpu  100 20 30 1000 5 1 2 7 50 0\ncpu0 1 2 3\n");
     put("proc", "loadavg", "1.50 0.70 0.30 2/345 678\n");
     put(clock, "scaling_cur_freq", "2500000\n");

@@ -1,0 +1,117 @@
+/* bench_suite.c -- turns a mapping in YAML into words of a command line. */
+#include "runtime/cli/bench_suite.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <yaml.h>
+
+struct reader {
+    struct bench_suite *suite;
+    yaml_document_t document;
+    const char *path;
+    struct erne_error *err;
+};
+
+static int bad(const struct reader *r, const yaml_mark_t *at, const char *what)
+{
+    return cli_fail(r->err, ERNE_EFORMAT, "%s: line %zu, column %zu: %s", r->path,
+                    at->line + 1, at->column + 1, what);
+}
+
+static int add_word(struct reader *r, const char *prefix, const char *text)
+{
+    struct bench_suite *s = r->suite;
+    const size_t n = strlen(prefix) + strlen(text) + 1;
+    char *word = s->n < BENCH_SUITE_MAX ? malloc(n) : NULL;
+
+    if (!word)
+        return cli_fail(r->err, ERNE_ENOMEM, "%s: out of memory, or too many options",
+                        r->path);
+    snprintf(word, n, "%s%s", prefix, text);
+    s->words[s->n++] = word;
+    return ERNE_OK;
+}
+
+/* The node's text, or NULL with an error told. */
+static const char *text_of(struct reader *r, int index, const char *what)
+{
+    const yaml_node_t *node = yaml_document_get_node(&r->document, index);
+
+    if (node && node->type == YAML_SCALAR_NODE && node->data.scalar.length > 0 &&
+        strlen((const char *)node->data.scalar.value) == node->data.scalar.length)
+        return (const char *)node->data.scalar.value;
+    bad(r, &node->start_mark, what);
+    return NULL;
+}
+
+/* "true" is a flag that is given; anything else a value. */
+static int add_option(struct reader *r, const char *name, int value)
+{
+    const char *text = text_of(r, value, "a value is needed here");
+    int st;
+
+    if (!text)
+        return ERNE_EFORMAT;
+    st = add_word(r, "--", name);
+    return st == ERNE_OK && strcmp(text, "true") != 0 ? add_word(r, "", text) : st;
+}
+
+static int add_pair(struct reader *r, const yaml_node_pair_t *pair)
+{
+    const char *name = text_of(r, pair->key, "the name of an option is needed here");
+    const yaml_node_t *value = yaml_document_get_node(&r->document, pair->value);
+    int st = ERNE_OK;
+
+    if (!name)
+        return ERNE_EFORMAT;
+    if (strcmp(name, "name") == 0 || strcmp(name, "about") == 0)
+        return ERNE_OK;
+    if (value->type != YAML_SEQUENCE_NODE)
+        return add_option(r, name, pair->value);
+    for (const yaml_node_item_t *i = value->data.sequence.items.start;
+         st == ERNE_OK && i < value->data.sequence.items.top; i++)
+        st = add_option(r, name, *i);
+    return st;
+}
+
+static int read_document(struct reader *r)
+{
+    const yaml_node_t *root = yaml_document_get_root_node(&r->document);
+    int st = ERNE_OK;
+
+    if (!root || root->type != YAML_MAPPING_NODE)
+        return cli_fail(r->err, ERNE_EFORMAT, "%s: not a mapping of options", r->path);
+    for (const yaml_node_pair_t *p = root->data.mapping.pairs.start;
+         st == ERNE_OK && p < root->data.mapping.pairs.top; p++)
+        st = add_pair(r, p);
+    return st;
+}
+
+int bench_suite_read(struct bench_suite *suite, const char *text, size_t n_bytes,
+                     const char *path, struct erne_error *err)
+{
+    struct reader r = { .suite = suite, .path = path, .err = err };
+    yaml_parser_t parser;
+    int st;
+
+    if (!yaml_parser_initialize(&parser))
+        return cli_fail(err, ERNE_ENOMEM, "%s: out of memory", path);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, n_bytes);
+    if (yaml_parser_load(&parser, &r.document)) {
+        st = read_document(&r);
+        yaml_document_delete(&r.document);
+    } else {
+        st = bad(&r, &parser.problem_mark, parser.problem ? parser.problem : "no YAML");
+    }
+    yaml_parser_delete(&parser);
+    return st;
+}
+
+void bench_suite_deinit(struct bench_suite *suite)
+{
+    for (int i = 0; i < suite->n; i++)
+        free(suite->words[i]);
+    *suite = (struct bench_suite){ .n = 0 };
+}
