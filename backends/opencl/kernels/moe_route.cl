@@ -129,7 +129,7 @@ moe_route(__global const float *x, uint x_at, int x_stride, __global const float
             best[lane] = e;
             best_key[lane] = key;
         }
-        barrier(CLK_LOCAL_MEM_FENCE);
+        barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE); /* weights were read */
         if (lane == 0) {
             int winner = 0;
 
