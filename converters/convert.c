@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "converters/calibrate.h"
 #include "converters/json_file.h"
 
 struct erne_convert_opts erne_convert_opts_default(void)
@@ -77,10 +78,13 @@ int erne_convert(const struct erne_convert_opts *opts, struct erne_error *err)
     ERNE_TRY(check_opts(opts, err));
     ERNE_TRY(convert_plan_init(&plan, opts, err));
     st = convert_report_plan(&plan, opts, err);
+    if (st == 0 && !opts->dry_run && opts->calibrate)
+        st = calibration_make(&plan.calibration, &plan, opts, err);
     if (st == 0 && !opts->dry_run)
         st = convert_device_check(&plan.device, err);
     if (st == 0 && !opts->dry_run)
         st = write_file(&plan, opts, err);
+    calibration_free(&plan.calibration);
     convert_plan_deinit(&plan);
     return st;
 }

@@ -30,7 +30,10 @@ struct convert_tensor {
     enum convert_how how;
     int64_t block_rows; /* made at once: tiles, or all rows for CONVERT_COPY */
     int64_t n_blocks;
+    bool is_calibrated; /* rounded with its inputs in mind, where they are known */
 };
+
+struct calibration; /* calibrate.h */
 
 enum convert_verdict { CONVERT_FITS, CONVERT_STREAMS, CONVERT_TOO_LARGE };
 
@@ -61,6 +64,8 @@ struct convert_plan {
     uint64_t n_params;     /* weights, without padding */
     uint64_t worker_bytes; /* memory of one thread */
     int n_threads;         /* as many as max_ram allows */
+    uint64_t max_ram;      /* bytes */
+    struct calibration *calibration; /* NULL unless asked for, and until it is made */
 };
 
 /* Opens the checkpoint and decides everything. EINVAL names a bad scheme or rule, or says

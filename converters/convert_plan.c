@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
+
+#include "converters/json_file.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -201,7 +204,7 @@ static uint64_t max_ram_of(const struct erne_convert_opts *opts)
 }
 
 static int plan_tensor(struct convert_plan *plan, size_t i, const struct rules *rules,
-                       uint64_t max_ram, struct erne_error *err)
+                       bool calibrates, struct erne_error *err)
 {
     const struct layout *layout = &plan->layouts.items[i];
     const struct erne_tensor_spec *spec = &layout->spec;
@@ -212,10 +215,12 @@ static int plan_tensor(struct convert_plan *plan, size_t i, const struct rules *
     t->layout = layout;
     t->scheme = choose_scheme(layout, rules);
     t->how = choose_how(layout, t->scheme);
+    t->is_calibrated =
+        calibrates && t->how == CONVERT_ROUND && erne_codec_is_int(t->scheme.codec);
     st = erne_planes_init(&t->planes, t->scheme, spec->n, spec->k);
     if (st < 0)
         return erne_fail(err, st, "%s: cannot be stored", spec->name);
-    t->block_rows = choose_block_rows(t, max_ram);
+    t->block_rows = choose_block_rows(t, plan->max_ram);
     t->n_blocks = (layout->n + t->block_rows - 1) / t->block_rows;
     memcpy(record->name, spec->name, sizeof(record->name));
     record->scheme = t->scheme;
@@ -256,6 +261,21 @@ static struct erne_scheme main_scheme(const struct convert_plan *plan)
 
 /* ------------------------------------------------------------------- plan */
 
+/* The text's name and hash: two conversions that differ in it are two. */
+static int describe_calibration(struct erne_model_desc *desc, const char *path,
+                                struct erne_error *err)
+{
+    char *text, line[256];
+    size_t n_bytes;
+
+    ERNE_TRY(text_file_load(&text, &n_bytes, path, err));
+    snprintf(line, sizeof(line), "%s (hash %016" PRIx64 ")", path_base(path),
+             (uint64_t)XXH3_64bits(text, n_bytes));
+    free(text);
+    desc->calibration = source_copy_text(line, strlen(line));
+    return desc->calibration ? ERNE_OK : erne_fail(err, ERNE_ENOMEM, "out of memory");
+}
+
 static int describe(struct convert_plan *plan, const struct erne_convert_opts *opts,
                     struct erne_error *err)
 {
@@ -269,6 +289,8 @@ static int describe(struct convert_plan *plan, const struct erne_convert_opts *o
     desc->scheme = source_copy_text(text, strlen(text));
     if (!desc->scheme)
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
+    if (opts->calibrate)
+        ERNE_TRY(describe_calibration(desc, opts->calibrate, err));
     if (!plan->src->is_outline || plan->src->vocab.n_tokens > 0)
         ERNE_TRY(erne_vocab_write(&plan->tokenizer, &plan->tokenizer_bytes,
                                   &plan->src->vocab, err));
@@ -281,15 +303,14 @@ static int count_threads(struct convert_plan *plan, const struct erne_convert_op
                          struct erne_error *err)
 {
     const uint64_t mib = 1024 * 1024;
-    const uint64_t max_ram = max_ram_of(opts);
     uint64_t most;
 
     plan->worker_bytes = convert_worker_bytes(plan->tensors, plan->n);
-    most = max_ram / plan->worker_bytes;
+    most = plan->max_ram / plan->worker_bytes;
     if (most == 0)
         return erne_fail(err, ERNE_EINVAL,
                          "%" PRIu64 " bytes of memory: a thread needs %" PRIu64 " MiB",
-                         max_ram, plan->worker_bytes / mib + 1);
+                         plan->max_ram, plan->worker_bytes / mib + 1);
     plan->n_threads = opts->n_threads > 0 ? opts->n_threads : pf_cpu_count();
     if ((uint64_t)plan->n_threads > most)
         plan->n_threads = (int)most;
@@ -309,6 +330,7 @@ static int plan_all(struct convert_plan *plan, const struct erne_convert_opts *o
                                     .may_lack_weights = opts->dry_run };
     struct erne_writer_plan wp;
 
+    plan->max_ram = max_ram_of(opts);
     ERNE_TRY(source_open(&plan->src, opts->src, &so, err));
     ERNE_TRY(layout_list_init(&plan->layouts, plan->src, err));
     plan->tensors = calloc(plan->layouts.n, sizeof(*plan->tensors));
@@ -316,7 +338,7 @@ static int plan_all(struct convert_plan *plan, const struct erne_convert_opts *o
     if (!plan->tensors || !plan->records)
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
     for (; plan->n < plan->layouts.n; plan->n++)
-        ERNE_TRY(plan_tensor(plan, plan->n, rules, max_ram_of(opts), err));
+        ERNE_TRY(plan_tensor(plan, plan->n, rules, opts->calibrate != NULL, err));
     note_idle_rules(rules, &so);
     plan->n_params = erne_model_n_params(&plan->src->desc);
     ERNE_TRY(count_threads(plan, opts, err));

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "converters/convert.h"
+#include "converters/calibrate.h"
 
 static const double mib = 1024.0 * 1024.0;
 
@@ -154,6 +154,22 @@ int convert_report_plan(const struct convert_plan *plan,
 
 /* ---------------------------------------------------------------- summary */
 
+/* What the text did, and which experts it left out. */
+static int report_calibration(const struct convert_plan *plan,
+                              const struct erne_convert_opts *opts)
+{
+    const struct calibration_reach reach = calibration_reach(plan->calibration);
+
+    ERNE_TRY(convert_emit(opts, "  calibrated on %" PRId64 " tokens",
+                          calibration_n_tokens(plan->calibration)));
+    if (reach.n_experts > 0)
+        ERNE_TRY(convert_emit(opts,
+                              ", which went to %" PRId64 " of %" PRId64
+                              " experts (median %" PRId64 " tokens)",
+                              reach.n_reached, reach.n_experts, reach.median));
+    return convert_emit(opts, "\n");
+}
+
 int convert_report_result(const struct convert_plan *plan,
                           const struct convert_stats *stats,
                           const struct erne_convert_opts *opts, struct erne_error *err)
@@ -167,6 +183,8 @@ int convert_report_result(const struct convert_plan *plan,
                           stats->n_resumed, plan->n);
     if (st == 0)
         st = convert_emit(opts, "\n");
+    if (st == 0 && plan->calibration)
+        st = report_calibration(plan, opts);
     for (int role = 0; role < CONVERT_N_ROLES && st == 0; role++)
         if (stats->ref2[role] > 0)
             st = convert_emit(opts, "  %-14s relative error %.3f %% (root mean square)\n",

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "converters/calibrate.h"
+#include "quantize/gptq.h"
 #include "quantize/tile64.h"
 #include "runtime/arena.h"
 
@@ -30,6 +32,7 @@ struct convert_worker {
     struct source_codes codes;
     struct tile64_block block;
     float *decoded;
+    void *gptq; /* room for gptq_encode */
     uint8_t *hash_buf;
     struct convert_stats stats;
 };
@@ -62,6 +65,7 @@ struct sizes {
     uint64_t packed;   /* of a block whose codes are taken over */
     uint64_t scratch;  /* floats: to read a block */
     uint64_t k, codes, scales, minima;
+    uint64_t gptq; /* bytes */
 };
 
 static void grow(uint64_t *size, uint64_t to)
@@ -86,6 +90,8 @@ static struct sizes largest_block(const struct convert_tensor *tensors, size_t n
             continue;
         if (t->how == CONVERT_PACK)
             grow(&s.packed, (uint64_t)t->block_rows * k);
+        if (t->is_calibrated)
+            grow(&s.gptq, gptq_work_bytes(t->scheme, t->layout->k));
         tile64_block_bytes(&t->planes, &codes, &scales, &minima);
         grow(&s.codes, codes);
         grow(&s.scales, scales);
@@ -110,6 +116,7 @@ static void lay_out(struct convert_worker *w, const struct sizes *s)
     w->block.scales = erne_arena_push(a, (size_t)s->scales, ALIGN);
     w->block.minima = erne_arena_push(a, (size_t)s->minima, ALIGN);
     w->decoded = erne_arena_push(a, (size_t)s->k * sizeof(float), ALIGN);
+    w->gptq = erne_arena_push(a, (size_t)s->gptq, ALIGN);
     w->hash_buf = erne_arena_push(a, HASH_BYTES, ALIGN);
 }
 
@@ -194,6 +201,19 @@ static int encode_tile(struct convert_worker *w, const struct convert_tensor *t,
 {
     if (t->how == CONVERT_PACK)
         return pack_block(w, t, first, n_rows, err);
+    if (t->is_calibrated) {
+        const struct convert_plan *plan = w->pool->plan;
+        const size_t tensor = (size_t)(t - plan->tensors);
+        const struct gptq_call call = {
+            .scheme = t->scheme,
+            .planes = &t->planes,
+            .factor = calibration_factor(plan->calibration, tensor),
+            .work = w->gptq,
+        };
+
+        if (call.factor)
+            return gptq_encode(&w->block, &call, rows, n_rows, t->layout->k);
+    }
     return tile64_encode(&w->block, t->scheme, &t->planes, rows, n_rows, t->layout->k);
 }
 

@@ -14,7 +14,7 @@
 
 struct search {
     struct erne_scheme scheme;
-    const float *x; /* [n] */
+    const float *x, *weight; /* [n]; weight may be NULL */
     int64_t n;
     struct quant_fit best;
     double best_err;
@@ -22,16 +22,22 @@ struct search {
 
 enum { LANES = 8, CHUNK = 128 };
 
+/* Weights of a chunk: times one changes no bit, so that both cases are one loop. */
+#define ONES_8 1, 1, 1, 1, 1, 1, 1, 1
+#define ONES_32 ONES_8, ONES_8, ONES_8, ONES_8
+static const float ones[CHUNK] = { ONES_32, ONES_32, ONES_32, ONES_32 };
+
 /* x minus what its code stands for. */
 static inline float residue(const struct quant_fit *fit, float scale, float x)
 {
     return x - fit->shift - scale * (quant_round(fit, x) - fit->zero);
 }
 
-/* Squared error of x: [n], n <= CHUNK, so that float sums stay exact enough. Eight
- * independent sums keep vector registers busy, in an order of additions that does not
- * depend on the compiler. */
-static double chunk_error(const struct quant_fit *in, const float *x, int64_t n)
+/* Squared error of x: [n], n <= CHUNK, so that float sums stay exact enough; weight: [n].
+ * Eight independent sums keep vector registers busy, in an order of additions that does
+ * not depend on the compiler. */
+static double chunk_error(const struct quant_fit *in, const float *x, const float *weight,
+                          int64_t n)
 {
     const struct quant_fit fit = *in; /* a copy that the stores below cannot alias */
     const float scale = erne_f32_from_f16(fit.scale);
@@ -42,12 +48,12 @@ static double chunk_error(const struct quant_fit *in, const float *x, int64_t n)
         for (int l = 0; l < LANES; l++) {
             const float d = residue(&fit, scale, x[i + l]);
 
-            sum[l] += d * d;
+            sum[l] += weight[i + l] * (d * d);
         }
     for (int l = 0; i < n; i++, l++) {
         const float d = residue(&fit, scale, x[i]);
 
-        sum[l] += d * d;
+        sum[l] += weight[i] * (d * d);
     }
     return (double)(((sum[0] + sum[4]) + (sum[1] + sum[5])) +
                     ((sum[2] + sum[6]) + (sum[3] + sum[7])));
@@ -76,26 +82,28 @@ static void try_fit(struct search *s, double scale, double minimum)
         return;
     fit.inverse = rounded != 0.0f ? 1.0f / rounded : 0.0f;
     for (int64_t i = 0; i < s->n; i += CHUNK)
-        err += chunk_error(&fit, s->x + i, s->n - i < CHUNK ? s->n - i : CHUNK);
+        err += chunk_error(&fit, s->x + i, s->weight ? s->weight + i : ones,
+                           s->n - i < CHUNK ? s->n - i : CHUNK);
     if (err < s->best_err) {
         s->best = fit;
         s->best_err = err;
     }
 }
 
-/* Tries the scale and minimum that are best for the codes of the best fit so far: least
- * squares of x against u = code - zero. */
+/* Tries the scale and minimum that are best for the codes of the best fit so far:
+ * weighted least squares of x against u = code - zero. */
 static void refine(struct search *s)
 {
-    double u = 0.0, uu = 0.0, x = 0.0, xu = 0.0, det, scale;
-    const double n = (double)s->n;
+    double n = 0.0, u = 0.0, uu = 0.0, x = 0.0, xu = 0.0, det, scale;
 
     for (int64_t i = 0; i < s->n; i++) {
-        const double xi = (double)s->x[i];
+        const double h = s->weight ? (double)s->weight[i] : 1.0;
+        const double xi = h * (double)s->x[i];
         const double ui = (double)(quant_round(&s->best, s->x[i]) - s->best.zero);
 
-        u += ui;
-        uu += ui * ui;
+        n += h;
+        u += h * ui;
+        uu += h * ui * ui;
         x += xi;
         xu += xi * ui;
     }
@@ -168,9 +176,11 @@ static void set_codes(struct quant_fit *fit, struct erne_scheme scheme)
 }
 
 int quant_search(struct quant_fit *fit, struct erne_scheme scheme, const float *x,
-                 int64_t n)
+                 const float *weight, int64_t n)
 {
-    struct search s = { .scheme = scheme, .x = x, .n = n, .best_err = DBL_MAX };
+    struct search s = {
+        .scheme = scheme, .x = x, .weight = weight, .n = n, .best_err = DBL_MAX
+    };
     float lo, hi;
 
     set_codes(&s.best, scheme);

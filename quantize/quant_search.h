@@ -14,10 +14,11 @@ struct quant_fit {
     float lo, hi;            /* least and greatest code */
 };
 
-/* x: [n]. EINVAL when x has a NaN or an infinity, or needs a scale or minimum beyond the
+/* x: [n]; weight: [n], how much the square of each one's error counts, or NULL: all the
+ * same. EINVAL when x has a NaN or an infinity, or needs a scale or minimum beyond the
  * range of f16. The same input gives the same fit on every machine. */
 int quant_search(struct quant_fit *fit, struct erne_scheme scheme, const float *x,
-                 int64_t n);
+                 const float *weight, int64_t n);
 
 /* The code of x: an integer in lo .. hi. Adding and subtracting 1.5 * 2^23 rounds to the
  * nearest even integer, without a library call, in vector registers too. */

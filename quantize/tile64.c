@@ -142,7 +142,7 @@ static int encode_group(const struct tile64_block *dst, struct erne_scheme schem
     const size_t at = (size_t)group_index * ERNE_TILE_ROWS + (size_t)row;
     struct quant_fit fit;
 
-    if (quant_search(&fit, scheme, src + first, n) < 0)
+    if (quant_search(&fit, scheme, src + first, NULL, n) < 0)
         return ERNE_EINVAL;
     dst->scales[at] = fit.scale;
     if (scheme.asym)

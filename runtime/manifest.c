@@ -100,6 +100,7 @@ const struct manifest_field manifest_fields[] = {
     { "provenance.source", TEXT, false, AT(source) },
     { "provenance.source_format", TEXT, false, AT(source_format) },
     { "quantization.scheme", TEXT, false, AT(scheme) },
+    { "quantization.calibration", TEXT, false, AT(calibration) },
 };
 
 const int manifest_n_fields = (int)ERNE_ARRAY_LEN(manifest_fields);

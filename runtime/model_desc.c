@@ -34,6 +34,7 @@ void erne_model_desc_deinit(struct erne_model_desc *desc)
     free(desc->license);
     free(desc->source);
     free(desc->source_format);
+    free(desc->calibration);
     free(desc->scheme);
     free(desc->device.name);
     free(desc->device.kv_type);

@@ -88,6 +88,7 @@ struct erne_model_desc {
     char *name, *license;
     char *source;                  /* file or folder name, without its path */
     char *source_format;           /* "safetensors ernie4_5", "gguf llama" */
+    char *calibration;             /* the text that rounding was guided by */
     char *scheme;                  /* the scheme asked for, and that of most weights */
 };
 

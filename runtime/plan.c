@@ -366,6 +366,19 @@ void erne_plan_deinit(struct erne_plan *plan)
     *plan = (struct erne_plan){ 0 };
 }
 
+/* One by one, so that each can be watched. */
+static int run_watched(const struct erne_plan *plan, const struct erne_leg *leg,
+                       const struct erne_step *step)
+{
+    struct erne_node *const *nodes = plan->order + leg->first;
+
+    for (size_t i = 0; i < leg->n_nodes; i++) {
+        plan->watch->see(plan->watch->user, nodes[i], step);
+        ERNE_TRY(leg->be->fns->run(leg->be, nodes + i, 1, step));
+    }
+    return ERNE_OK;
+}
+
 static int run_leg(struct erne_plan *plan, const struct erne_leg *leg,
                    const struct erne_step *step)
 {
@@ -375,7 +388,8 @@ static int run_leg(struct erne_plan *plan, const struct erne_leg *leg,
     ERNE_TRY(erne_leg_bring(&plan->route, leg, plan->order, step, &plan->failed));
     if (leg->n_nodes == 0)
         return 0;
-    st = be->fns->run(be, plan->order + leg->first, leg->n_nodes, step);
+    st = plan->watch ? run_watched(plan, leg, step)
+                     : be->fns->run(be, plan->order + leg->first, leg->n_nodes, step);
     if (st < 0)
         plan->failed = be;
     return st;

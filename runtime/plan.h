@@ -15,6 +15,7 @@
 #include "runtime/graph.h"
 #include "runtime/mapping.h"
 #include "runtime/transfer.h"
+#include "runtime/watch.h"
 
 struct erne_plan {
     struct erne_graph *graph;
@@ -24,6 +25,7 @@ struct erne_plan {
     struct erne_mappings maps;
     struct erne_itinerary route;
     struct erne_backend *failed; /* after a failure: whose it was, if a backend's */
+    const struct erne_watch *watch; /* NULL: nobody; else nodes run one by one */
 };
 
 /* backends: opened, best first, ends with NULL; a device without room for a step is left

@@ -360,6 +360,16 @@ int erne_session_set_sampling(struct erne_session *session,
     return erne_sampler_set(&session->sampler, sampling, err);
 }
 
+const struct erne_graph *erne_session_watch(struct erne_session *session,
+                                            const struct erne_watch *watch)
+{
+    struct erne_phase *phase =
+        session->prefill.max_tokens > 0 ? &session->prefill : &session->decode;
+
+    phase->plan.watch = watch;
+    return &phase->graph;
+}
+
 int erne_session_n_past(const struct erne_session *session)
 {
     return session->kv.n_past - (session->draft.token >= 0);

@@ -177,6 +177,8 @@ const struct cli_option cli_options[] = {
       "the vision tower of a GGUF model (default: mmproj*.gguf beside it)" },
     { "--lora", "DIR[:SCALE]", CLI_LIST, AT(loras), 0, 0, CLI_CONVERT,
       "merge an adapter of PEFT or PaddleFormers; may be given several times" },
+    { "--calibrate", "TEXT", CLI_TEXT, AT(convert.calibrate), 0, 0, CLI_CONVERT,
+      "round few bits so that what the model makes of this text file changes least" },
     { "--with-mtp", NULL, CLI_FLAG, AT(convert.with_mtp), 0, 0, CLI_CONVERT,
       "keep the block for multi-token prediction, which is left out otherwise" },
     { "--force, --overwrite", NULL, CLI_FLAG, AT(convert.overwrite), 0, 0, CLI_CONVERT,

@@ -485,6 +485,10 @@ struct erne_convert_opts {
     size_t n_loras;
     bool with_mtp;             /* keep the block for multi-token prediction */
     const char *device;        /* a built-in profile's name or a file NAME.yaml; NULL */
+    const char *calibrate;     /* a text: schemes of 4 bits and fewer are rounded so that
+                                  what the layers make of it changes least (GPTQ). Takes
+                                  the disk space of the checkpoint beside dst meanwhile.
+                                  NULL: every weight is rounded by itself */
     bool overwrite;            /* replace an existing dst */
     erne_write_fn report;      /* receives the plan and the closing summary */
     void *report_user;

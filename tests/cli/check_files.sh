@@ -24,6 +24,25 @@ expect 2 '1000 bytes of memory: a thread needs' convert "$golden/tiny" \
 expect 2 'w9' convert "$golden/tiny" -o "$scratch/x.erne" --scheme w9
 check '[ ! -e "$scratch/x.erne" ]' 'a failed conversion left a file'
 
+# convert --calibrate: other bytes, the same for any number of threads, and no leftovers
+prose=$scratch/prose.txt
+head -c 4000 "$2/data/northanger.txt" >"$prose"
+expect 0 '' convert "$golden/moe" -o "$scratch/plain.erne" --scheme w4
+expect 0 ' experts (median' convert "$golden/moe" -o "$scratch/cal.erne" --scheme w4 \
+    --calibrate "$prose" --max-ram 64M
+expect 0 'calibrated on' convert "$golden/moe" -o "$scratch/cal1.erne" --scheme w4 \
+    --calibrate "$prose" -t 1
+check 'cmp -s "$scratch/cal.erne" "$scratch/cal1.erne"' 'threads change the calibration'
+check '! cmp -s "$scratch/cal.erne" "$scratch/plain.erne"' 'calibrating changed nothing'
+expect 0 'calibration: "prose.txt (hash ' inspect "$scratch/cal.erne"
+expect 0 'every hash matches' verify "$scratch/cal.erne"
+expect 1 "$scratch/nothing" convert "$golden/moe" -o "$scratch/x.erne" --scheme w4 \
+    --chat-template none --calibrate "$scratch/nothing"
+echo 'too short' >"$prose"
+expect 2 'are too few to calibrate' convert "$golden/moe" -o "$scratch/x.erne" \
+    --chat-template none --scheme w4 --calibrate "$prose"
+check '[ -z "$(find "$scratch" -name "*.exact*" -o -name "*.factors")" ]' 'left behind'
+
 # inspect and verify
 expect 0 'architecture: ernie4_5' inspect "$scratch/tiny.erne"
 expect 0 '"xxh3"' inspect --json -m "$scratch/tiny.erne"

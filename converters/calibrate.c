@@ -1,0 +1,296 @@
+/* calibrate.c -- runs a text through the exact model and keeps what rounding needs.
+ *
+ * The work: an exact .erne beside the result; passes over the text, each for as many
+ * inputs as the memory allows; a factor an input, in a file of factors that is mapped
+ * afterwards.
+ */
+#include "converters/calibrate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "converters/calibrate_sums.h"
+#include "converters/json_file.h"
+#include "quantize/gptq.h"
+#include "runtime/watch.h"
+
+enum { CHUNK = 512, MAX_CHUNKS = 16, MIN_TOKENS = 256 };
+
+struct calibration {
+    char *exact_path, *factors_path;
+    struct erne_engine *engine;
+    struct erne_session *session;
+    struct pf_file *file; /* of factors */
+    struct pf_map map;
+    int32_t *tokens; /* [n_tokens] */
+    size_t n_tokens, chunk;
+    struct sums sums;
+    uint64_t max_bytes; /* for sums at a time */
+};
+
+/* ------------------------------------------------------------------ model */
+
+static char *path_with(const char *path, const char *suffix)
+{
+    const size_t n = strlen(path), m = strlen(suffix);
+    char *out = malloc(n + m + 1);
+
+    if (out) {
+        memcpy(out, path, n);
+        memcpy(out + n, suffix, m + 1);
+    }
+    return out;
+}
+
+/* The checkpoint without loss, as a model that runs. */
+static int open_exact(struct calibration *c, const struct erne_convert_opts *opts,
+                      struct erne_error *err)
+{
+    struct erne_engine_opts eo = erne_engine_opts_default();
+    struct erne_session_opts so = erne_session_opts_default();
+    struct erne_convert_opts exact = *opts;
+
+    c->exact_path = path_with(opts->dst, ".exact");
+    c->factors_path = path_with(opts->dst, ".factors");
+    if (!c->exact_path || !c->factors_path)
+        return erne_fail(err, ERNE_ENOMEM, "no memory to calibrate");
+    exact.dst = c->exact_path;
+    exact.scheme = "source";
+    exact.n_rules = 0;
+    exact.calibrate = NULL;
+    exact.overwrite = true;
+    exact.report = NULL;
+    exact.log = NULL; /* what there is to say was said when the plan was made */
+    ERNE_TRY(erne_convert(&exact, err));
+    eo.n_threads = opts->n_threads;
+    ERNE_TRY(erne_engine_open(&c->engine, c->exact_path, &eo, err));
+    c->chunk = CHUNK;
+    if (c->chunk > (size_t)erne_engine_info(c->engine)->n_ctx_train)
+        c->chunk = (size_t)erne_engine_info(c->engine)->n_ctx_train;
+    so.n_ctx = so.n_batch = (int)c->chunk;
+    so.kv_type = "f32";
+    so.n_draft = 0;
+    return erne_session_create(&c->session, c->engine, &so, err);
+}
+
+static int read_tokens(struct calibration *c, const char *path, struct erne_error *err)
+{
+    char *text = NULL;
+    size_t n_bytes, n = 0;
+    int st = text_file_load(&text, &n_bytes, path, err);
+
+    if (st < 0)
+        return st;
+    c->tokens = malloc((n_bytes + 1) * sizeof(*c->tokens));
+    st = c->tokens ? erne_tokenize(c->engine, text, n_bytes, false, c->tokens,
+                                   n_bytes + 1, &n, err)
+                   : erne_fail(err, ERNE_ENOMEM, "no memory for the tokens of %s", path);
+    free(text);
+    ERNE_TRY(st);
+    if (n < MIN_TOKENS)
+        return erne_fail(err, ERNE_EINVAL, "%s: %zu tokens are too few to calibrate: %d",
+                         path, n, MIN_TOKENS);
+    if (n < c->chunk)
+        c->chunk = n;
+    c->n_tokens = n / c->chunk * c->chunk;
+    if (c->n_tokens > MAX_CHUNKS * c->chunk)
+        c->n_tokens = MAX_CHUNKS * c->chunk;
+    return ERNE_OK;
+}
+
+/* ----------------------------------------------------------------- passes */
+
+/* Reads the text once. */
+static int run_text(struct calibration *c, const struct erne_convert_opts *opts,
+                    size_t first_input, struct erne_error *err)
+{
+    const uint64_t n_chunks = c->n_tokens / c->chunk;
+    int st = ERNE_OK;
+
+    for (uint64_t i = 0; i < n_chunks && st == 0; i++) {
+        if (opts->progress &&
+            opts->progress(opts->progress_user, first_input * n_chunks + i,
+                           (c->sums.n + 1) * n_chunks, "calibrating"))
+            return erne_fail(err, ERNE_ECANCELLED, "cancelled");
+        st = erne_session_rewind(c->session, 0, err);
+        if (st == 0)
+            st = erne_session_eval(c->session, c->tokens + i * c->chunk, c->chunk, NULL,
+                                   err);
+    }
+    return st;
+}
+
+/* Sums of inputs first .. end become factors in the file. */
+static int write_factors(struct calibration *c, size_t first, size_t end,
+                         struct erne_error *err)
+{
+    for (size_t i = first; i < end; i++) {
+        struct sums_input *input = &c->sums.inputs[i];
+        const size_t n = (size_t)(input->k * input->k);
+        double *work = malloc(n * sizeof(*work));
+        float *factor = malloc(n * sizeof(*factor));
+        int st = ERNE_ENOMEM;
+
+        if (work && factor)
+            st = gptq_factor(factor, input->sum, work, input->k);
+        free(work);
+        free(input->sum);
+        input->sum = NULL;
+        if (st == 0)
+            st = pf_file_write_at(c->file, factor, n * sizeof(*factor),
+                                  input->offset * sizeof(*factor));
+        free(factor);
+        input->is_done = st == 0;
+        if (st == ERNE_EINVAL) /* this layer is rounded without */
+            continue;
+        if (st < 0)
+            return erne_fail(err, st, "%s: %s", c->factors_path, erne_status_text(st));
+    }
+    return ERNE_OK;
+}
+
+/* As many inputs from `first` on as the memory holds, at least one. */
+static int begin_pass(struct calibration *c, size_t first, size_t *end,
+                      struct erne_error *err)
+{
+    uint64_t left = c->max_bytes;
+
+    for (*end = first; *end < c->sums.n; ++*end) {
+        struct sums_input *input = &c->sums.inputs[*end];
+        const size_t n_bytes = (size_t)(input->k * input->k) * sizeof(float);
+
+        if (n_bytes > left && *end > first)
+            break;
+        left -= n_bytes < left ? n_bytes : left;
+        input->sum = calloc(1, n_bytes);
+        if (!input->sum)
+            return erne_fail(err, ERNE_ENOMEM, "no memory to calibrate");
+    }
+    c->sums.counts = first == 0;
+    return ERNE_OK;
+}
+
+static int run_passes(struct calibration *c, const struct erne_convert_opts *opts,
+                      struct erne_error *err)
+{
+    size_t first = 0, end;
+
+    do {
+        ERNE_TRY(begin_pass(c, first, &end, err));
+        ERNE_TRY(run_text(c, opts, first, err));
+        ERNE_TRY(write_factors(c, first, end, err));
+        first = end;
+    } while (first < c->sums.n);
+    return ERNE_OK;
+}
+
+/* --------------------------------------------------------------- the whole */
+
+/* The model is needed no longer. */
+static void close_model(struct calibration *c)
+{
+    erne_session_destroy(&c->session);
+    erne_engine_close(&c->engine);
+    if (c->exact_path)
+        pf_path_remove(c->exact_path);
+}
+
+static int make(struct calibration *c, const struct convert_plan *plan,
+                const struct erne_convert_opts *opts, struct erne_error *err)
+{
+    const struct erne_watch watch = { sums_see, &c->sums };
+    int st;
+
+    ERNE_TRY(open_exact(c, opts, err));
+    ERNE_TRY(read_tokens(c, opts->calibrate, err));
+    ERNE_TRY(sums_init(&c->sums, plan, erne_session_watch(c->session, &watch),
+                       plan->n_threads, err));
+    st = pf_file_open(&c->file, c->factors_path, PF_WRITE_NEW);
+    if (st < 0)
+        return erne_fail(err, st, "%s: %s", c->factors_path, pf_last_error());
+    st = run_passes(c, opts, err);
+    close_model(c);
+    ERNE_TRY(st);
+    st = pf_map_file(&c->map, c->file);
+    return st < 0 ? erne_fail(err, st, "%s: %s", c->factors_path, pf_last_error()) : 0;
+}
+
+int calibration_make(struct calibration **out, const struct convert_plan *plan,
+                     const struct erne_convert_opts *opts, struct erne_error *err)
+{
+    struct calibration *c = calloc(1, sizeof(*c));
+    int st;
+
+    if (!c)
+        return erne_fail(err, ERNE_ENOMEM, "no memory to calibrate");
+    c->max_bytes = plan->max_ram / 4;
+    st = make(c, plan, opts, err);
+    if (st < 0)
+        calibration_free(&c);
+    else
+        *out = c;
+    return st;
+}
+
+void calibration_free(struct calibration **calibration)
+{
+    struct calibration *c = *calibration;
+
+    if (!c)
+        return;
+    close_model(c);
+    pf_map_close(&c->map);
+    pf_file_close(&c->file);
+    if (c->factors_path)
+        pf_path_remove(c->factors_path);
+    sums_deinit(&c->sums);
+    free(c->tokens);
+    free(c->exact_path);
+    free(c->factors_path);
+    free(c);
+    *calibration = NULL;
+}
+
+const float *calibration_factor(const struct calibration *c, size_t tensor)
+{
+    const int64_t input = c->sums.input_of_tensor[tensor];
+
+    if (input < 0 || !c->sums.inputs[input].is_done)
+        return NULL;
+    return (const float *)(const void *)c->map.data + c->sums.inputs[input].offset;
+}
+
+int64_t calibration_n_tokens(const struct calibration *c)
+{
+    return (int64_t)c->n_tokens;
+}
+
+static int compare_counts(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+struct calibration_reach calibration_reach(const struct calibration *c)
+{
+    struct calibration_reach reach = { 0 };
+    const struct convert_plan *plan = c->sums.plan;
+    int64_t *counts = calloc(plan->n + 1, sizeof(*counts));
+
+    if (!counts)
+        return reach;
+    for (size_t i = 0; i < plan->n; i++) {
+        const struct erne_tensor_spec *spec = &plan->tensors[i].layout->spec;
+
+        if (spec->expert >= 0 && spec->role == ERNE_ROLE_GATE_UP)
+            counts[reach.n_experts++] = c->sums.seen[i];
+    }
+    qsort(counts, (size_t)reach.n_experts, sizeof(*counts), compare_counts);
+    for (int64_t i = 0; i < reach.n_experts; i++)
+        reach.n_reached += counts[i] > 0;
+    reach.median = counts[reach.n_experts / 2];
+    free(counts);
+    return reach;
+}

@@ -1,0 +1,20 @@
+/* watch.h -- lets somebody see what a session's operators are given: for calibrating.
+ * Watched nodes run one by one, which costs speed and changes no result. */
+#ifndef ERNE_WATCH_H
+#define ERNE_WATCH_H
+
+#include "runtime/graph.h"
+
+/* Sees every node before it runs, its inputs filled, of which those on a device with
+ * memory of its own are not those of the host. */
+struct erne_watch {
+    void (*see)(void *user, const struct erne_node *node, const struct erne_step *step);
+    void *user;
+};
+
+/* Lets it see the steps of more than one token, or all in a session for single ones;
+ * answers their graph. watch is kept, and must live as long as the session is used. */
+const struct erne_graph *erne_session_watch(struct erne_session *session,
+                                            const struct erne_watch *watch);
+
+#endif
