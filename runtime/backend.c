@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/backend_list.h"
+#include "runtime/kv_row.h"
 
 #define X(name) extern const struct erne_backend_fns erne_backend_##name;
 ERNE_BACKEND_LIST(X)
@@ -23,6 +24,15 @@ const struct erne_backend_fns *erne_backend_find(const char *name)
         if (strcmp(erne_backends[i]->name, name) == 0)
             return erne_backends[i];
     return NULL;
+}
+
+int erne_op_impl_prepare(const struct erne_op_impl *impl, struct erne_backend *be,
+                         struct erne_node *node)
+{
+    for (int i = 0; i < ERNE_MAX_SRC && !impl->quantised_kv; i++)
+        if (node->src[i] && erne_kv_is_quantised(node->src[i]->type))
+            return ERNE_EUNSUPPORTED;
+    return impl->prepare ? impl->prepare(be, node) : 0;
 }
 
 int erne_devices(int (*visit)(void *user, const struct erne_device_info *info),

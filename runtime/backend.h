@@ -44,6 +44,8 @@ struct erne_op_impl {
     /* Looks at the node and stores in node->state what run needs, or declines with
      * ERNE_EUNSUPPORTED. Called once a plan. NULL: takes everything. */
     int (*prepare)(struct erne_backend *be, struct erne_node *node);
+    /* Whether nodes with a KV cache of q8 or q4 are offered at all. */
+    bool quantised_kv;
     /* Bytes of scratch that run needs for this node; NULL: none. Asked after prepare.
      * The planner hands the backend one block as large as the largest. */
     size_t (*scratch)(struct erne_backend *be, const struct erne_node *node);
@@ -99,6 +101,11 @@ struct erne_backend_fns {
     /* For each operator its implementations, best first, ended by NULL. */
     const struct erne_op_impl *const *ops[ERNE_OP_COUNT];
 };
+
+/* Offers a node to an implementation of its operator: 0, EUNSUPPORTED (declined), or what
+ * prepare failed with. */
+int erne_op_impl_prepare(const struct erne_op_impl *impl, struct erne_backend *be,
+                         struct erne_node *node);
 
 /* All backends of this build, in the order the planner prefers them; ends with NULL. */
 extern const struct erne_backend_fns *const erne_backends[];

@@ -5,29 +5,37 @@
 #include <string.h>
 
 #include "platforms/platform.h"
+#include "runtime/kv_row.h"
 #include "runtime/model_desc.h"
 
 int erne_kv_type_parse(enum erne_type *out, const char *name)
 {
-    if (strcmp(name, "f16") == 0)
-        *out = ERNE_TYPE_F16;
-    else if (strcmp(name, "f32") == 0)
-        *out = ERNE_TYPE_F32;
-    else
-        return ERNE_EINVAL;
-    return 0;
+    static const struct {
+        const char *name;
+        enum erne_type type;
+    } types[] = { { "f16", ERNE_TYPE_F16 },
+                  { "f32", ERNE_TYPE_F32 },
+                  { "q8", ERNE_TYPE_Q8 },
+                  { "q4", ERNE_TYPE_Q4 } };
+
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(types); i++)
+        if (strcmp(name, types[i].name) == 0) {
+            *out = types[i].type;
+            return 0;
+        }
+    return ERNE_EINVAL;
 }
 
 int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *desc,
                       int32_t n_ctx, enum erne_type type, struct erne_error *err)
 {
-    const size_t value_bytes = type == ERNE_TYPE_F16 ? 2 : 4;
+    const size_t row_bytes =
+        (size_t)erne_kv_row_len(type, desc->head_dim) * erne_type_bytes(type);
 
     *kv = (struct erne_kvcache){ .type = type, .n_layers = desc->n_layers + desc->n_mtp };
     kv->n_pages = (n_ctx + ERNE_KV_PAGE - 1) / ERNE_KV_PAGE;
     kv->n_ctx = n_ctx;
-    kv->page_bytes =
-        value_bytes * ERNE_KV_PAGE * (size_t)desc->n_kv_heads * (size_t)desc->head_dim;
+    kv->page_bytes = ERNE_KV_PAGE * (size_t)desc->n_kv_heads * row_bytes;
     kv->memory_bytes = kv->page_bytes * (size_t)kv->n_pages * 2 * (size_t)kv->n_layers;
     kv->memory = pf_pages_alloc(kv->memory_bytes);
     kv->table = calloc((size_t)kv->n_pages, sizeof(*kv->table));

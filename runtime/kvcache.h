@@ -2,7 +2,7 @@
  * that says which page holds which positions.
  *
  * Keys and values of all layers share one page numbering: page p of the table is page p
- * of every layer's K and V state, [n_pages, n_kv_heads, ERNE_KV_PAGE, head_dim]. Memory
+ * of every layer's K and V state, [n_pages, n_kv_heads, ERNE_KV_PAGE, row]. Memory
  * is reserved once and touched as the context grows; freeing a page returns its number to
  * the pool and, for runs of whole system pages, its memory to the system.
  */
@@ -20,7 +20,7 @@ struct erne_kvcache {
     int32_t *free_pages; /* stack of the other page numbers */
     int32_t n_free;
     int32_t n_layers;
-    enum erne_type type; /* F16 or F32 */
+    enum erne_type type; /* F32, F16, Q8 or Q4 */
     size_t page_bytes;   /* of one layer's K (or V) */
     uint8_t *memory;     /* [n_layers][K, V][n_pages][page_bytes] */
     size_t memory_bytes;
@@ -30,7 +30,7 @@ struct erne_kvcache {
 
 struct erne_model_desc;
 
-/* "f16" or "f32"; EINVAL leaves *out as it was. */
+/* "f16", "f32", "q8" or "q4"; EINVAL leaves *out as it was. */
 int erne_kv_type_parse(enum erne_type *out, const char *name);
 
 /* kv must stay where it is until its deinit. */

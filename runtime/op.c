@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/kv_row.h"
+
 /* What a rule looks at. */
 struct op_call {
     enum erne_op op;
@@ -209,19 +211,22 @@ static int need_bank(const struct op_call *c, int i, int64_t n_experts, int64_t 
     return 0;
 }
 
-/* f16 or f32 [P, H_kv, ERNE_KV_PAGE, d], dense; n_kv_heads and head_dim 0: any. */
+/* [P, H_kv, ERNE_KV_PAGE, row of d], dense; n_kv_heads and head_dim 0: any. */
 static int need_cache(const struct op_call *c, int i, int64_t n_kv_heads,
                       int64_t head_dim)
 {
     const struct erne_tensor *t = c->src[i];
+    const bool quantised = erne_kv_is_quantised(t->type);
+    const int64_t d = erne_kv_head_dim(t);
 
-    if ((t->type != ERNE_TYPE_F16 && t->type != ERNE_TYPE_F32) || t->n_dims != 4 ||
-        t->dim[2] != ERNE_KV_PAGE || t->rows_of != ERNE_ROWS_FIXED ||
+    if ((t->type != ERNE_TYPE_F16 && t->type != ERNE_TYPE_F32 && !quantised) ||
+        t->n_dims != 4 || t->dim[2] != ERNE_KV_PAGE || t->rows_of != ERNE_ROWS_FIXED ||
         t->stride != erne_tensor_cols(t))
         return refuse(c, i, t, "be f16 or f32 [pages, heads, %d, head_dim], dense",
                       ERNE_KV_PAGE);
-    if ((n_kv_heads != 0 && t->dim[1] != n_kv_heads) ||
-        (head_dim != 0 && t->dim[3] != head_dim))
+    if (d < 1 || (t->type == ERNE_TYPE_Q4 && d > ERNE_KV_MAX_Q4))
+        return refuse(c, i, t, "have rows of 1 to %d numbers", ERNE_KV_MAX_Q4);
+    if ((n_kv_heads != 0 && t->dim[1] != n_kv_heads) || (head_dim != 0 && d != head_dim))
         return refuse(c, i, t, "have %" PRId64 " heads of %" PRId64, n_kv_heads,
                       head_dim);
     return 0;
@@ -373,7 +378,7 @@ static int apply_kv_append(const struct op_call *c, struct erne_tensor *dst)
     const struct erne_tensor *cache = c->src[ERNE_SRC_CACHE];
 
     ERNE_TRY(need_cache(c, ERNE_SRC_CACHE, 0, 0));
-    ERNE_TRY(need_activation(c, ERNE_SRC_X, cache->dim[1] * cache->dim[3]));
+    ERNE_TRY(need_activation(c, ERNE_SRC_X, cache->dim[1] * erne_kv_head_dim(cache)));
     ERNE_TRY(need_indices(c, ERNE_SRC_SLOT, 0));
     ERNE_TRY(need_rows_of_x(c, ERNE_SRC_SLOT));
     return give_same(dst, cache);

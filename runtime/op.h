@@ -23,9 +23,10 @@
  *               (x[j], x[j+d/2]) neox, by the angle sum over axes a of
  *               (f32)position[t][a] * inv_freq[a][j], in f32 from axis 0 on. What pair
  *               turns by what is data: zeros in inv_freq.         -> x in place
- *  kv_append    x [T, H_kv * d], cache (f16 or f32) [P, H_kv, ERNE_KV_PAGE, d],
+ *  kv_append    x [T, H_kv * d], cache (f16, f32, q8 or q4) [P, H_kv, ERNE_KV_PAGE, row],
  *               slot I32 [T]                                       -> cache
- *               row t goes to page slot / ERNE_KV_PAGE, place slot % ERNE_KV_PAGE.
+ *               row t goes to page slot / ERNE_KV_PAGE, place slot % ERNE_KV_PAGE. What a
+ *               row is, kv_row.h says: the d numbers, or their codes and scale.
  *  attention    q [T, H * d], k cache, v cache, page table I32 [P], position I32 [T]
  *               causal GQA over the cache: the token at position p sees positions 0..p;
  *               position i lives in page table[i / ERNE_KV_PAGE]. Query head h reads KV

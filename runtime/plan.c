@@ -51,7 +51,7 @@ static int offer_node(struct erne_backend *be, struct erne_node *node)
         int st;
 
         node->state = NULL;
-        st = (*impls)->prepare ? (*impls)->prepare(be, node) : 0;
+        st = erne_op_impl_prepare(*impls, be, node);
         if (st == 0) {
             node->impl = *impls;
             node->backend = be;

@@ -131,7 +131,7 @@ static const char *parse_value(struct erne_profile *p, const struct field *f,
         break;
     case KV_TYPE:
         if (erne_kv_type_parse(&type, text) < 0)
-            return "a type of keys and values, f16 or f32";
+            return "a type of keys and values: f16, f32, q8 or q4";
         break;
     case API:
         if (strcmp(text, "vulkan") != 0 && strcmp(text, "opencl") != 0)

@@ -32,7 +32,8 @@ static int pick_kv_type(enum erne_type *out, const struct erne_model_desc *desc,
                                               : "f16";
 
     if (erne_kv_type_parse(out, name) < 0)
-        return erne_fail(err, ERNE_EINVAL, "KV type %s: f16 or f32 is known", name);
+        return erne_fail(err, ERNE_EINVAL, "KV type %s: f16, f32, q8 or q4 is known",
+                         name);
     return 0;
 }
 

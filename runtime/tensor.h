@@ -26,6 +26,8 @@ enum erne_mem {
 enum erne_type {
     ERNE_TYPE_F32,
     ERNE_TYPE_F16,
+    ERNE_TYPE_Q8, /* KV caches only: bytes, see kv_row.h */
+    ERNE_TYPE_Q4,
     ERNE_TYPE_I32,
     ERNE_TYPE_WEIGHT,
     ERNE_TYPE_BANK /* weights of equal shape, one an expert */
@@ -102,6 +104,8 @@ static inline int64_t erne_tensor_rows(const struct erne_tensor *t,
 
 static inline size_t erne_type_bytes(enum erne_type type)
 {
+    if (type == ERNE_TYPE_Q8 || type == ERNE_TYPE_Q4)
+        return 1;
     return type == ERNE_TYPE_F16 ? 2 : 4;
 }
 

@@ -6,6 +6,7 @@
  * what each run found is merged afterwards. Units do not depend on the number of threads.
  */
 #include "backends/cpu/cpu.h"
+#include "runtime/kv_row.h"
 
 #include <float.h>
 #include <math.h>
@@ -22,12 +23,15 @@ struct shape {
     int64_t unit_tok, n_chunks; /* tokens a unit, units that makes */
     int64_t n_splits;           /* runs of pages */
     enum erne_type type;
+    int64_t row_bytes; /* of a row of the cache */
+    bool direct;       /* a kernel takes the rows as they are */
     const int32_t *table, *position;
 };
 
 /* What a thread works in. */
 struct lane {
     float *k, *v;             /* [ERNE_KV_PAGE, d_pad]: pages that no kernel takes */
+    float *k_scale, *v_scale; /* [ERNE_KV_PAGE]: of those that one takes */
     float *q;                 /* [rows, d_pad]: queries times the scale */
     struct cpu_softmax *rows; /* [rows] */
     float *out;               /* [rows, d_pad] */
@@ -60,6 +64,8 @@ static struct shape shape_of(const struct erne_node *node, int64_t n_tok)
 
     s.group = n_heads / s.n_kv_heads;
     s.d_pad = (s.d + CPU_HEAD_STEP - 1) / CPU_HEAD_STEP * CPU_HEAD_STEP;
+    s.direct = s.d % (s.type == ERNE_TYPE_Q4 ? 2 * CPU_HEAD_STEP : CPU_HEAD_STEP) == 0;
+    s.row_bytes = erne_kv_row_len(s.type, s.d) * (int64_t)erne_type_bytes(s.type);
     s.unit_tok = n_tok <= FEW_TOKENS ? 1 : cpu_max(1, UNIT_ROWS / s.group);
     s.n_chunks = (n_tok + s.unit_tok - 1) / s.unit_tok;
     s.n_splits = 1;
@@ -68,25 +74,38 @@ static struct shape shape_of(const struct erne_node *node, int64_t n_tok)
 
 /* ----------------------------------------------------------------- a unit */
 
-/* Numbers `from` .. `from` + n of a cache in f32, rows padded with zeros to d_pad. */
+/* n rows in f32, padded with zeros to d_pad. */
 static void widen(const struct cpu_backend *cpu, float *dst, const struct shape *s,
-                  const void *cache, int64_t from, int64_t n)
+                  const uint8_t *rows, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++, dst += s->d_pad) {
-        if (s->type == ERNE_TYPE_F16)
-            cpu->kernels.f32_from_f16(dst, (const uint16_t *)cache + from + i * s->d,
-                                      s->d);
+    for (int64_t i = 0; i < n; i++, dst += s->d_pad, rows += s->row_bytes) {
+        if (erne_kv_is_quantised(s->type))
+            erne_kv_decode(s->type, dst, rows, s->d);
+        else if (s->type == ERNE_TYPE_F16)
+            cpu->kernels.f32_from_f16(dst, (const uint16_t *)(const void *)rows, s->d);
         else
-            memcpy(dst, (const float *)cache + from + i * s->d,
-                   (size_t)s->d * sizeof *dst);
+            memcpy(dst, rows, (size_t)s->row_bytes);
         memset(dst + s->d, 0, (size_t)(s->d_pad - s->d) * sizeof *dst);
     }
 }
 
-/* Where a KV head's rows of a page begin, in numbers. */
+/* The scales of n rows of codes; zeros after them. */
+static const float *load_scales(const struct cpu_backend *cpu, float *dst,
+                                const struct shape *s, const uint8_t *rows, int64_t n)
+{
+    uint16_t half[ERNE_KV_PAGE] = { 0 };
+
+    for (int64_t i = 0; i < n; i++)
+        memcpy(&half[i], rows + (i + 1) * s->row_bytes - ERNE_KV_SCALE_BYTES,
+               sizeof half[i]);
+    cpu->kernels.f32_from_f16(dst, half, ERNE_KV_PAGE);
+    return dst;
+}
+
+/* Where a KV head's rows of a page begin, in bytes. */
 static int64_t start_of(const struct shape *s, const struct unit *u, int64_t page)
 {
-    return (s->table[page] * s->n_kv_heads + u->kv_head) * ERNE_KV_PAGE * s->d;
+    return (s->table[page] * s->n_kv_heads + u->kv_head) * ERNE_KV_PAGE * s->row_bytes;
 }
 
 /* Takes n positions of a page into the softmaxes of a unit's rows. */
@@ -94,26 +113,30 @@ static void attend_page(const struct cpu_backend *cpu, const struct erne_node *n
                         const struct shape *s, const struct lane *lane,
                         const struct unit *u, int64_t page, int64_t n)
 {
-    const uint8_t *k = node->src[ERNE_SRC_K]->data, *v = node->src[ERNE_SRC_V]->data;
-    const int64_t number_bytes = s->type == ERNE_TYPE_F16 ? 2 : 4;
+    const uint8_t *keys = node->src[ERNE_SRC_K]->data;
     const int64_t at = start_of(s, u, page);
-    const int64_t next = page + 1 < u->end ? start_of(s, u, page + 1) : at;
-    struct cpu_kv_page kv = { .k = k + at * number_bytes,
-                              .v = v + at * number_bytes,
-                              .next = k + next * number_bytes,
-                              .row_bytes = s->d * number_bytes,
-                              .d = s->d_pad };
-    enum erne_type type = s->type;
+    const uint8_t *k = keys + at;
+    const uint8_t *v = (const uint8_t *)node->src[ERNE_SRC_V]->data + at;
+    struct cpu_kv_page kv = {
+        .k = k,
+        .v = v,
+        .next = page + 1 < u->end ? keys + start_of(s, u, page + 1) : k,
+        .row_bytes = s->row_bytes,
+        .d = s->d_pad,
+    };
 
-    if (s->d != s->d_pad) {
-        widen(cpu, lane->k, s, k, at, n);
-        widen(cpu, lane->v, s, v, at, n);
+    if (!s->direct) {
+        widen(cpu, lane->k, s, k, n);
+        widen(cpu, lane->v, s, v, n);
         kv.k = kv.next = (const uint8_t *)lane->k;
         kv.v = (const uint8_t *)lane->v;
         kv.row_bytes = s->d_pad * (int64_t)sizeof(float);
-        type = ERNE_TYPE_F32;
+    } else if (erne_kv_is_quantised(s->type)) {
+        kv.k_scale = load_scales(cpu, lane->k_scale, s, k, n);
+        kv.v_scale = load_scales(cpu, lane->v_scale, s, v, n);
     }
-    cpu->kernels.attend[type](lane->rows, lane->q, u->n_tok * s->group, &kv);
+    cpu->kernels.attend[s->direct ? s->type : ERNE_TYPE_F32](lane->rows, lane->q,
+                                                             u->n_tok * s->group, &kv);
 }
 
 static void begin_rows(const struct erne_node *node, const struct shape *s,
@@ -128,6 +151,8 @@ static void begin_rows(const struct erne_node *node, const struct shape *s,
         memset(dst, 0, (size_t)s->d_pad * sizeof *dst);
         for (int64_t c = 0; c < s->d; c++)
             dst[c] = q[c] * node->params.attention.scale;
+        if (s->type == ERNE_TYPE_Q4)
+            erne_kv_rotate(dst, s->d);
         lane->rows[i] = (struct cpu_softmax){ .max = -FLT_MAX, .out = out };
     }
 }
@@ -170,6 +195,8 @@ static void merge(float *dst, const struct shape *s, const struct cpu_softmax *p
         for (int64_t c = 0; c < s->d; c++)
             dst[c] = (i == 0 ? 0.0f : dst[c]) + weight * part->out[c];
     }
+    if (s->type == ERNE_TYPE_Q4)
+        erne_kv_rotate(dst, s->d);
 }
 
 static float *dst_of(const struct erne_node *node, const struct shape *s, int64_t t,
@@ -247,16 +274,18 @@ static struct lane push_lane(struct erne_arena *arena, const struct shape *s)
     const size_t page = ERNE_KV_PAGE * (size_t)s->d_pad * sizeof(float);
     struct lane lane = { .k = NULL };
 
-    if (s->d != s->d_pad) {
+    if (!s->direct) {
         lane.k = erne_arena_push(arena, page, 64);
         lane.v = erne_arena_push(arena, page, 64);
     }
+    lane.k_scale = erne_arena_push(arena, ERNE_KV_PAGE * sizeof(float), 64);
+    lane.v_scale = erne_arena_push(arena, ERNE_KV_PAGE * sizeof(float), 64);
     lane.q = erne_arena_push(arena, (size_t)(n_rows * s->d_pad) * sizeof(float), 64);
     push_rows(arena, s, n_rows, &lane.rows, &lane.out);
     return lane;
 }
 
-/* q, dst: [T, H * d], caches: [P, H_kv, ERNE_KV_PAGE, d] */
+/* q, dst: [T, H * d], caches: [P, H_kv, ERNE_KV_PAGE, row] */
 static int attention_run(struct erne_backend *be, const struct erne_node *node,
                          const struct erne_step *step)
 {
@@ -307,5 +336,6 @@ static size_t attention_scratch(struct erne_backend *be, const struct erne_node 
 }
 
 const struct erne_op_impl cpu_attention = { .name = "paged",
+                                            .quantised_kv = true,
                                             .scratch = attention_scratch,
                                             .run = attention_run };

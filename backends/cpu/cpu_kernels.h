@@ -40,14 +40,15 @@ struct cpu_tile {
 };
 
 /* Keys and values of one KV head for a page of positions: rows of d numbers, where d is
- * a multiple of CPU_HEAD_STEP. */
+ * a multiple of CPU_HEAD_STEP, for q4 of twice that. */
 struct cpu_kv_page {
-    const uint8_t *k, *v; /* [ERNE_KV_PAGE, d] */
-    const uint8_t *next;  /* the keys that are wanted next, to be fetched meanwhile */
+    const uint8_t *k, *v;           /* [ERNE_KV_PAGE, row of d] */
+    const float *k_scale, *v_scale; /* [ERNE_KV_PAGE], of rows of codes, or NULL */
+    const uint8_t *next; /* the keys that are wanted next, to be fetched meanwhile */
     int64_t row_bytes;
     int64_t d;
 };
-enum { CPU_HEAD_STEP = 16, CPU_KV_TYPES = ERNE_TYPE_F16 + 1 };
+enum { CPU_HEAD_STEP = 16, CPU_KV_TYPES = ERNE_TYPE_Q4 + 1 };
 
 /* Running softmax of one query head: out = sum of e^(s - max) v, total = sum of the e. */
 struct cpu_softmax {

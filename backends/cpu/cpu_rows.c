@@ -1,6 +1,7 @@
 /* cpu_rows.c -- operators that handle one row at a time: embed, norms, rope, kv_append,
  * gather_rows, scatter_rows. Each thread takes a share of the rows. */
 #include "backends/cpu/cpu.h"
+#include "runtime/kv_row.h"
 
 #include <math.h>
 #include <string.h>
@@ -114,21 +115,24 @@ static size_t rope_scratch(struct erne_backend *be, const struct erne_node *node
            sizeof(float);
 }
 
-/* x: [T, H_kv * d], cache: [P, H_kv, ERNE_KV_PAGE, d], slot: i32 [T] */
+/* x: [T, H_kv * d], cache: [P, H_kv, ERNE_KV_PAGE, row], slot: i32 [T] */
 static int kv_append_run(struct erne_backend *be, const struct erne_node *node,
                          const struct erne_step *step)
 {
     const struct erne_tensor *x = node->src[ERNE_SRC_X];
     const struct erne_tensor *cache = node->src[ERNE_SRC_CACHE];
     const int32_t *slot = node->src[ERNE_SRC_SLOT]->data;
-    const int64_t n_heads = cache->dim[1], d = cache->dim[3];
+    const int64_t n_heads = cache->dim[1], d = erne_kv_head_dim(cache);
     const struct cpu_range units = cpu_share(erne_tensor_rows(x, step) * n_heads);
     for (int64_t u = units.first; u < units.end; u++) {
         const int64_t t = u / n_heads, head = u % n_heads;
         const int64_t page = slot[t] / ERNE_KV_PAGE, place = slot[t] % ERNE_KV_PAGE;
-        const int64_t at = ((page * n_heads + head) * ERNE_KV_PAGE + place) * d;
+        const int64_t at =
+            ((page * n_heads + head) * ERNE_KV_PAGE + place) * cache->dim[3];
         const float *src = cpu_row(x, t) + head * d;
-        if (cache->type == ERNE_TYPE_F16)
+        if (erne_kv_is_quantised(cache->type))
+            erne_kv_encode(cache->type, (uint8_t *)cache->data + at, src, d);
+        else if (cache->type == ERNE_TYPE_F16)
             cpu_of(be)->kernels.f16_from_f32((uint16_t *)cache->data + at, src, d);
         else
             memcpy((float *)cache->data + at, src, (size_t)d * sizeof(float));
@@ -171,6 +175,8 @@ const struct erne_op_impl cpu_layer_norm = { .name = "rows", .run = layer_norm_r
 const struct erne_op_impl cpu_rope = { .name = "rows",
                                        .scratch = rope_scratch,
                                        .run = rope_run };
-const struct erne_op_impl cpu_kv_append = { .name = "rows", .run = kv_append_run };
+const struct erne_op_impl cpu_kv_append = { .name = "rows",
+                                            .quantised_kv = true,
+                                            .run = kv_append_run };
 const struct erne_op_impl cpu_gather_rows = { .name = "rows", .run = gather_rows_run };
 const struct erne_op_impl cpu_scatter_rows = { .name = "rows", .run = scatter_rows_run };

@@ -278,7 +278,7 @@ struct erne_session_opts {
     /* 0 and NULL: what the file was made for (erne_convert_opts.device), else ... */
     int n_ctx;             /* positions; ... min(n_ctx_train, 4096) */
     int n_batch;           /* tokens a prefill step takes at most; ... 512 */
-    const char *kv_type;   /* "f16", "f32"; ... "f16" */
+    const char *kv_type;   /* "f16", "f32", "q8" or "q4"; ... "f16" */
     const char *vision_rule; /* which tokens vision experts take. "from-id": from the
                                 image placeholder's on, as in training; "media": those
                                 that stand for media and the marks around them;

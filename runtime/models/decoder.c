@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "runtime/kv_row.h"
 #include "runtime/rope.h"
 
 struct decoder {
@@ -57,13 +58,13 @@ static struct erne_tensor *weight(const struct decoder *d, const struct block *b
     return erne_model_weight(d->g, d->in->file, "%s%s", b->prefix, what);
 }
 
-/* The keys (v = false) or values of a block: [n_pages, n_kv_heads, ERNE_KV_PAGE, d]. */
+/* The keys (v = false) or values of a block: [n_pages, n_kv_heads, ERNE_KV_PAGE, row]. */
 static struct erne_tensor *cache_tensor(const struct decoder *d, const struct block *b,
                                         bool v)
 {
     const struct erne_kvcache *kv = d->in->kv;
     const int64_t dim[] = { kv->n_pages, d->desc->n_kv_heads, ERNE_KV_PAGE,
-                            d->desc->head_dim };
+                            erne_kv_row_len(kv->type, d->desc->head_dim) };
     struct erne_tensor *t;
 
     t = erne_graph_state(d->g, in_block(b, v ? "v_cache" : "k_cache").text, kv->type, 4,

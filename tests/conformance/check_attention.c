@@ -5,12 +5,15 @@
  * Bound. A score s = scale q.k of f32 sums is off by e = 1e-6 scale sum |q||k|, and its
  * exponential by 1e-5 more (range reduction, online rescaling). Each weight is then off
  * by exp(2e) - 1 of itself, and the result by that part of sum w |v|. Where e is large
- * (adversarial sizes) only the range of v is left.
+ * (adversarial sizes) only the range of v is left. Codes are what they stand for; those
+ * of q4 are multiplied in a rotated space, where only the lengths of rows are known.
  */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "runtime/kv_row.h"
 #include "tests/conformance/op_case.h"
 
 static const struct {
@@ -32,9 +35,11 @@ static const struct {
     { 128, 0, 16, 2, 128, 512, true }, { 1, 511, 16, 2, 128, 512, true },
 };
 
-static const enum erne_type types[] = { ERNE_TYPE_F16, ERNE_TYPE_F32 };
+static const enum erne_type types[] = { ERNE_TYPE_F16, ERNE_TYPE_F32, ERNE_TYPE_Q8,
+                                        ERNE_TYPE_Q4 };
+static const char *const type_names[] = { "f16", "f32", "q8", "q4" };
 
-enum { SPARE_PAGES = 2, PAGES_MAX = 72 };
+enum { SPARE_PAGES = 2, PAGES_MAX = 72, D_MAX = 256 };
 
 /* Case i is a shape with a type of the cache. */
 static size_t count(void)
@@ -57,8 +62,8 @@ static void describe(size_t i, char name[OP_CASE_NAME_MAX])
     const size_t s = shape_of(i);
 
     snprintf(name, OP_CASE_NAME_MAX, "%s T%d past%d H%d/%d d%d%s",
-             type_of(i) == ERNE_TYPE_F16 ? "f16" : "f32", shapes[s].n_tok,
-             shapes[s].n_past, shapes[s].n_heads, shapes[s].n_kv_heads, shapes[s].d,
+             type_names[i / ERNE_ARRAY_LEN(shapes)], shapes[s].n_tok, shapes[s].n_past,
+             shapes[s].n_heads, shapes[s].n_kv_heads, shapes[s].d,
              shapes[s].gap ? " view" : "");
 }
 
@@ -67,42 +72,66 @@ static bool is_bench(size_t i)
     return shapes[shape_of(i)].bench;
 }
 
-/* Index of [position, head, 0] in a cache. */
-static int64_t cache_index(const struct op_trial *t, int64_t position, int64_t head)
+/* Where the row of [position, head] begins in a cache. */
+static uint8_t *cache_row(const struct op_trial *t, const struct erne_tensor *cache,
+                          int64_t position, int64_t head)
 {
-    const struct erne_tensor *cache = t->node.src[ERNE_SRC_K];
     const int32_t *table = t->node.src[ERNE_SRC_TABLE]->data;
     const int64_t page = table[position / ERNE_KV_PAGE];
+    const int64_t row =
+        (page * cache->dim[1] + head) * ERNE_KV_PAGE + position % ERNE_KV_PAGE;
 
-    return ((page * cache->dim[1] + head) * ERNE_KV_PAGE + position % ERNE_KV_PAGE) *
-           cache->dim[3];
+    return (uint8_t *)cache->data +
+           (size_t)(row * cache->dim[3]) * erne_type_bytes(cache->type);
 }
 
-static double cache_value(const struct erne_tensor *cache, int64_t at)
+/* The numbers that a row stands for. */
+static void load_row(float x[D_MAX], const struct op_trial *t,
+                     const struct erne_tensor *cache, int64_t position, int64_t head)
 {
-    if (cache->type == ERNE_TYPE_F16)
-        return (double)erne_f32_from_f16(((const uint16_t *)cache->data)[at]);
-    return (double)((const float *)cache->data)[at];
+    const int64_t d = erne_kv_head_dim(cache);
+    const uint8_t *row = cache_row(t, cache, position, head);
+
+    if (erne_kv_is_quantised(cache->type))
+        erne_kv_decode(cache->type, x, row, d);
+    if (cache->type == ERNE_TYPE_Q4)
+        erne_kv_rotate(x, d);
+    if (cache->type == ERNE_TYPE_F32)
+        memcpy(x, row, (size_t)d * sizeof(*x));
+    for (int64_t c = 0; c < d && cache->type == ERNE_TYPE_F16; c++)
+        x[c] = erne_f32_from_f16(((const uint16_t *)(const void *)row)[c]);
 }
 
-/* Positions 0 .. n - 1 of a cache; f16 holds magnitudes of 1e-7 to 1e4 of a fill. */
+static void store_row(struct op_trial *t, struct erne_tensor *cache, int64_t position,
+                      int64_t head, const float x[D_MAX])
+{
+    const int64_t d = erne_kv_head_dim(cache);
+    uint8_t *row = cache_row(t, cache, position, head);
+
+    if (erne_kv_is_quantised(cache->type))
+        erne_kv_encode(cache->type, row, x, d);
+    if (cache->type == ERNE_TYPE_F32)
+        memcpy(row, x, (size_t)d * sizeof(*x));
+    for (int64_t c = 0; c < d && cache->type == ERNE_TYPE_F16; c++)
+        ((uint16_t *)(void *)row)[c] = erne_f16_from_f32(x[c]);
+}
+
+/* Positions 0 .. n - 1 of a cache; f16 (also as a scale) holds magnitudes of 1e-7 to 1e4
+ * of a fill. */
 static void fill_cache(struct op_trial *t, struct erne_tensor *cache, int64_t n)
 {
     const float scale = t->fill == OP_FILL_LARGE      ? 1e-12f
                         : t->fill == OP_FILL_DENORMAL ? 1e34f
                                                       : 1.0f;
+    const int64_t d = erne_kv_head_dim(cache);
+    float x[D_MAX];
 
     for (int64_t p = 0; p < n; p++)
-        for (int64_t h = 0; h < cache->dim[1]; h++)
-            for (int64_t c = 0; c < cache->dim[3]; c++) {
-                const float x = scale * op_value(t, t->fill, c, cache->dim[3]);
-                const int64_t at = cache_index(t, p, h) + c;
-
-                if (cache->type == ERNE_TYPE_F16)
-                    ((uint16_t *)cache->data)[at] = erne_f16_from_f32(x);
-                else
-                    ((float *)cache->data)[at] = x;
-            }
+        for (int64_t h = 0; h < cache->dim[1]; h++) {
+            for (int64_t c = 0; c < d; c++)
+                x[c] = scale * op_value(t, t->fill, c, d);
+            store_row(t, cache, p, h, x);
+        }
 }
 
 static void build(struct op_trial *t, size_t i)
@@ -119,8 +148,10 @@ static void build(struct op_trial *t, size_t i)
     t->node.params.attention.scale = 1.0f / sqrtf((float)d);
     src[ERNE_SRC_X] =
         op_add_rows(t, "q", ERNE_ROWS_TOKENS, shapes[s].n_heads * d, shapes[s].gap);
-    src[ERNE_SRC_K] = op_add_cache(t, "k", type_of(i), pages, shapes[s].n_kv_heads, d);
-    src[ERNE_SRC_V] = op_add_cache(t, "v", type_of(i), pages, shapes[s].n_kv_heads, d);
+    src[ERNE_SRC_K] = op_add_cache(t, "k", type_of(i), pages, shapes[s].n_kv_heads,
+                                   erne_kv_row_len(type_of(i), d));
+    src[ERNE_SRC_V] = op_add_cache(t, "v", type_of(i), pages, shapes[s].n_kv_heads,
+                                   erne_kv_row_len(type_of(i), d));
     src[ERNE_SRC_TABLE] = op_add_indices(t, "table", ERNE_ROWS_FIXED, pages);
     src[ERNE_SRC_QPOS] = op_add_indices(t, "position", ERNE_ROWS_TOKENS, 0);
     op_shuffle(t, src[ERNE_SRC_TABLE]->data, pages);
@@ -132,23 +163,37 @@ static void build(struct op_trial *t, size_t i)
     op_add_dst(t, 0, shapes[s].gap);
 }
 
-/* Weights of positions 0 .. n - 1, into w: [n]; answers the largest sum |q||k| scale. */
+static double norm(const float *x, int64_t d)
+{
+    double sum = 0;
+
+    for (int64_t c = 0; c < d; c++)
+        sum += (double)x[c] * (double)x[c];
+    return sqrt(sum);
+}
+
+/* Weights of positions 0 .. n - 1, into w: [n]; answers the largest sum |q||k| scale, or
+ * for rotated rows what bounds it. */
 static double weights_of(const struct op_trial *t, const float *q, int64_t head,
                          double *w, int64_t n)
 {
     const struct erne_tensor *k = t->node.src[ERNE_SRC_K];
+    const int64_t d = erne_kv_head_dim(k);
     double most = 0, max = -(double)INFINITY, sum = 0;
+    float row[D_MAX];
 
     for (int64_t p = 0; p < n; p++) {
         double score = 0, size = 0;
 
-        for (int64_t c = 0; c < k->dim[3]; c++) {
-            const double term =
-                (double)q[c] * cache_value(k, cache_index(t, p, head) + c);
+        load_row(row, t, k, p, head);
+        for (int64_t c = 0; c < d; c++) {
+            const double term = (double)q[c] * (double)row[c];
 
             score += term;
             size += fabs(term);
         }
+        if (k->type == ERNE_TYPE_Q4)
+            size = norm(q, d) * norm(row, d);
         w[p] = score * (double)t->node.params.attention.scale;
         most = fmax(most, size * (double)t->node.params.attention.scale);
         max = fmax(max, w[p]);
@@ -166,21 +211,27 @@ static void bound_head(const struct op_trial *t, double *bound, const float *q,
 {
     static const double flushed = 1e-30; /* weights that f32 rounds to zero */
     const struct erne_tensor *v = t->node.src[ERNE_SRC_V];
-    double w[PAGES_MAX * ERNE_KV_PAGE];
+    const int64_t d = erne_kv_head_dim(v);
+    double w[PAGES_MAX * ERNE_KV_PAGE], mean[D_MAX] = { 0 }, max[D_MAX] = { 0 };
     const double e = 1e-5 + 1e-6 * weights_of(t, q, head, w, n);
+    float row[D_MAX];
 
-    for (int64_t c = 0; c < v->dim[3]; c++) {
-        double mean = 0, max = 0;
+    for (int64_t p = 0; p < n; p++) {
+        double length;
 
-        for (int64_t p = 0; p < n; p++) {
-            const double size = fabs(cache_value(v, cache_index(t, p, head) + c));
+        load_row(row, t, v, p, head);
+        length = norm(row, d);
+        for (int64_t c = 0; c < d; c++) {
+            const double size = v->type == ERNE_TYPE_Q4 ? length : fabs((double)row[c]);
 
-            mean += w[p] * size;
-            max = fmax(max, size);
+            mean[c] += w[p] * size;
+            max[c] = fmax(max[c], size);
         }
-        bound[c] = fmin(mean * expm1(2 * e) + flushed * max * (double)n, 2 * max) +
-                   (double)FLT_MIN;
     }
+    for (int64_t c = 0; c < d; c++)
+        bound[c] =
+            fmin(mean[c] * expm1(2 * e) + flushed * max[c] * (double)n, 2 * max[c]) +
+            (double)FLT_MIN;
 }
 
 static void bound(struct op_trial *t)
@@ -205,7 +256,7 @@ static struct op_work work(const struct op_trial *t)
     const double q = t->step.n_tok * (double)t->node.dst->dim[1];
 
     return (struct op_work){
-        .n_bytes = 2 * total * row * (k->type == ERNE_TYPE_F16 ? 2 : 4) + 8 * q,
+        .n_bytes = 2 * total * row * (double)erne_type_bytes(k->type) + 8 * q,
         .n_ops = 4 * seen * q,
     };
 }

@@ -1,8 +1,9 @@
-/* check_kv_append.c -- cases of kv_append: f16 rounds to nearest even everywhere, so
- * every bit must be right, those of other slots included. */
+/* check_kv_append.c -- cases of kv_append: rows are stored by the same rounding
+ * everywhere, so every bit must be right, those of other slots included. */
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "runtime/kv_row.h"
 #include "tests/conformance/op_case.h"
 
 static const struct {
@@ -16,7 +17,9 @@ static const struct {
     { 1, 64, 2, 128, 0, true },  { 512, 64, 2, 128, 512, true },
 };
 
-static const enum erne_type types[] = { ERNE_TYPE_F16, ERNE_TYPE_F32 };
+static const enum erne_type types[] = { ERNE_TYPE_F16, ERNE_TYPE_F32, ERNE_TYPE_Q8,
+                                        ERNE_TYPE_Q4 };
+static const char *const type_names[] = { "f16", "f32", "q8", "q4" };
 
 /* Case i is a shape with a type. */
 static size_t count(void)
@@ -39,8 +42,8 @@ static void describe(size_t i, char name[OP_CASE_NAME_MAX])
     const size_t s = shape_of(i);
 
     snprintf(name, OP_CASE_NAME_MAX, "%s T%d P%" PRId64 " H%" PRId64 " d%" PRId64 "%s",
-             type_of(i) == ERNE_TYPE_F16 ? "f16" : "f32", shapes[s].n_tok,
-             shapes[s].pages, shapes[s].heads, shapes[s].d, shapes[s].gap ? " view" : "");
+             type_names[i / ERNE_ARRAY_LEN(shapes)], shapes[s].n_tok, shapes[s].pages,
+             shapes[s].heads, shapes[s].d, shapes[s].gap ? " view" : "");
 }
 
 static bool is_bench(size_t i)
@@ -66,15 +69,16 @@ static void build(struct op_trial *t, size_t i)
     for (int32_t n = 0; n < shapes[s].n_tok; n++)
         ((int32_t *)slot->data)[n] = all[n];
     t->node.src[ERNE_SRC_X] = x;
-    t->node.src[ERNE_SRC_CACHE] = op_add_cache(t, "cache", type_of(i), shapes[s].pages,
-                                               shapes[s].heads, shapes[s].d);
+    t->node.src[ERNE_SRC_CACHE] =
+        op_add_cache(t, "cache", type_of(i), shapes[s].pages, shapes[s].heads,
+                     erne_kv_row_len(type_of(i), shapes[s].d));
     t->node.src[ERNE_SRC_SLOT] = slot;
     t->node.dst = t->node.src[ERNE_SRC_CACHE];
 }
 
 static struct op_work work(const struct op_trial *t)
 {
-    const double per_element = t->node.dst->type == ERNE_TYPE_F16 ? 6 : 8;
+    const double per_element = 4 + (double)erne_type_bytes(t->node.dst->type);
 
     return (struct op_work){ .n_bytes = per_element * t->step.n_tok *
                                         (double)t->node.src[ERNE_SRC_X]->dim[1] };

@@ -208,7 +208,7 @@ int conf_prepare(struct op_trial *t, const struct conf_row *row, struct erne_bac
     node->state = NULL;
     node->backend = be;
     node->impl = row->impl;
-    st = row->impl->prepare ? row->impl->prepare(be, node) : 0;
+    st = erne_op_impl_prepare(row->impl, be, node);
     if (st < 0)
         return st;
     if (row->impl->scratch)

@@ -102,7 +102,7 @@ struct erne_tensor *op_add_weight(struct op_trial *t, struct erne_scheme scheme,
 struct erne_tensor *op_add_bank(struct op_trial *t, struct erne_scheme scheme,
                                 struct erne_scheme other, int64_t n_experts, int64_t n,
                                 int64_t k);
-/* [pages, heads, ERNE_KV_PAGE, d] */
+/* [pages, heads, ERNE_KV_PAGE, d]; d: elements of a row (runtime/kv_row.h) */
 struct erne_tensor *op_add_cache(struct op_trial *t, const char *name,
                                  enum erne_type type, int64_t pages, int64_t heads,
                                  int64_t d);

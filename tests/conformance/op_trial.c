@@ -113,7 +113,7 @@ const char *op_fill_name(enum op_fill fill)
 
 static size_t element_bytes(const struct erne_tensor *t)
 {
-    return t->type == ERNE_TYPE_F16 ? 2 : 4;
+    return erne_type_bytes(t->type);
 }
 
 /* Gives tensor and buffer their memory, painted. skip: bytes that data is off alignment.
@@ -492,6 +492,8 @@ static double element(const struct erne_tensor *x, const uint8_t *data, int64_t 
     uint16_t half;
     float value;
 
+    if (element_bytes(x) == 1)
+        return *p;
     if (x->type == ERNE_TYPE_F16) {
         memcpy(&half, p, sizeof(half));
         return (double)erne_f32_from_f16(half);

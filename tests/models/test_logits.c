@@ -191,6 +191,23 @@ static void test_f16_cache(void **state)
     free(logits);
 }
 
+/* Codes keep 7 bits of a head's largest key or value, or four bits after a rotation. */
+static void test_quantised_cache(void **state)
+{
+    static const struct {
+        const char *type;
+        double bound;
+    } types[] = { { "q8", 3e-2 }, { "q4", 0.4 } };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        const struct setup setup = { "f32", "auto", "auto", types[i].type, 2, 5 };
+        float *logits = run(*state, &setup);
+        assert_non_null(logits);
+        check_close(*state, &setup, logits, ((const struct golden *)*state)->logits,
+                    types[i].bound);
+        free(logits);
+    }
+}
+
 /* What is evaluated again after a rewind gives what it gave before. With media that means
  * from the beginning: what was in the middle of them cannot be gone back to. */
 static void test_rewind(void **state)
@@ -362,6 +379,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(test_f32_weights, &g),
         cmocka_unit_test_prestate(test_source_weights, &g),
         cmocka_unit_test_prestate(test_f16_cache, &g),
+        cmocka_unit_test_prestate(test_quantised_cache, &g),
         cmocka_unit_test_prestate(test_rewind, &g),
         cmocka_unit_test_prestate(test_threads, &g),
         cmocka_unit_test_prestate(test_quantised_weights, &g),

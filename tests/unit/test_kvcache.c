@@ -29,6 +29,9 @@ static void grows_by_pages(void **state)
     assert_int_equal(kv.n_used, 2);
     assert_int_equal(kv.n_free, 2);
     erne_kvcache_deinit(&kv);
+    assert_int_equal(erne_kvcache_init(&kv, &desc, 200, ERNE_TYPE_Q4, &err), 0);
+    assert_int_equal(kv.page_bytes, 64 * 2 * (16 / 2 + 2));
+    erne_kvcache_deinit(&kv);
 }
 
 static void says_both_sizes_on_overflow(void **state)

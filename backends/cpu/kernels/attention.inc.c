@@ -5,14 +5,30 @@
  * a head's sums do not depend on how many are computed together.
  */
 
-static inline vf kv_load_f32(const uint8_t *row, int64_t i)
+/* VL numbers of a row of d from i on; codes without their scale. */
+static inline vf kv_load_f32(const uint8_t *row, int64_t i, int64_t d)
 {
+    (void)d;
     return v_load((const float *)(const void *)row + i);
 }
 
-static inline vf kv_load_f16(const uint8_t *row, int64_t i)
+static inline vf kv_load_f16(const uint8_t *row, int64_t i, int64_t d)
 {
+    (void)d;
     return v_load_f16((const uint16_t *)(const void *)row + i);
+}
+
+static inline vf kv_load_q8(const uint8_t *row, int64_t i, int64_t d)
+{
+    (void)d;
+    return v_load_i8(row + i);
+}
+
+/* The second half of the numbers are the high bits of the first half's bytes. */
+static inline vf kv_load_q4(const uint8_t *row, int64_t i, int64_t d)
+{
+    const bool high = i >= d / 2;
+    return v_sub(v_load_u4(row + i - (high ? d / 2 : 0), high ? 4 : 0), v_set1(7.5f));
 }
 
 /* Asks for n_bytes that will be needed soon: the processor's own guesses end where a page
@@ -47,9 +63,9 @@ static inline void prefetch(const uint8_t *p, int64_t n_bytes)
             prefetch(kv->v + i * step, 4 * step);                                   \
             HEADS(SUMS)                                                             \
             for (int64_t c = 0; c < n_c; c += VL) {                                 \
-                const struct vf4 k = { LOAD(row, c), LOAD(row + step, c),           \
-                                       LOAD(row + 2 * step, c),                     \
-                                       LOAD(row + 3 * step, c) };                   \
+                const struct vf4 k = { LOAD(row, c, n_c), LOAD(row + step, c, n_c), \
+                                       LOAD(row + 2 * step, c, n_c),                \
+                                       LOAD(row + 3 * step, c, n_c) };              \
                 HEADS(DOT)                                                          \
             }                                                                       \
             HEADS(STORE_SCORES)                                                     \
@@ -83,42 +99,44 @@ static inline void prefetch(const uint8_t *p, int64_t n_bytes)
 #define OUT_STORE_1(m) v_store(o##m, a##m);
 
 /* out [heads, d] = out * keep + p [heads, n] times v [n, d] */
-#define VALUES_FUNCTION(NAME, HEADS, LOAD)                                             \
-    static void NAME(const struct cpu_softmax *s, const float *p,                      \
-                     const struct cpu_kv_page *kv, int n)                              \
-    {                                                                                  \
-        int64_t c = 0;                                                                 \
-        for (; c + 4 * VL <= kv->d; c += 4 * VL) {                                     \
-            const uint8_t *row = kv->v;                                                \
-            HEADS(OUT_LOAD)                                                            \
-            for (int i = 0; i < n; i++, row += kv->row_bytes) {                        \
-                const struct vf4 v = { LOAD(row, c), LOAD(row, c + VL),                \
-                                       LOAD(row, c + 2 * VL), LOAD(row, c + 3 * VL) }; \
-                if (c == 0)                                                            \
-                    prefetch(kv->next + i * kv->row_bytes, kv->row_bytes);             \
-                HEADS(OUT_ADD)                                                         \
-            }                                                                          \
-            HEADS(OUT_STORE)                                                           \
-        }                                                                              \
-        for (; c < kv->d; c += VL) {                                                   \
-            const uint8_t *row = kv->v;                                                \
-            HEADS(OUT_LOAD_1)                                                          \
-            for (int i = 0; i < n; i++, row += kv->row_bytes) {                        \
-                const vf v = LOAD(row, c);                                             \
-                HEADS(OUT_ADD_1)                                                       \
-            }                                                                          \
-            HEADS(OUT_STORE_1)                                                         \
-        }                                                                              \
+#define VALUES_FUNCTION(NAME, HEADS, LOAD)                                            \
+    static void NAME(const struct cpu_softmax *s, const float *p,                     \
+                     const struct cpu_kv_page *kv, int n)                             \
+    {                                                                                 \
+        int64_t c = 0;                                                                \
+        for (; c + 4 * VL <= kv->d; c += 4 * VL) {                                    \
+            const uint8_t *row = kv->v;                                               \
+            HEADS(OUT_LOAD)                                                           \
+            for (int i = 0; i < n; i++, row += kv->row_bytes) {                       \
+                const struct vf4 v = { LOAD(row, c, kv->d), LOAD(row, c + VL, kv->d), \
+                                       LOAD(row, c + 2 * VL, kv->d),                  \
+                                       LOAD(row, c + 3 * VL, kv->d) };                \
+                if (c == 0)                                                           \
+                    prefetch(kv->next + i * kv->row_bytes, kv->row_bytes);            \
+                HEADS(OUT_ADD)                                                        \
+            }                                                                         \
+            HEADS(OUT_STORE)                                                          \
+        }                                                                             \
+        for (; c < kv->d; c += VL) {                                                  \
+            const uint8_t *row = kv->v;                                               \
+            HEADS(OUT_LOAD_1)                                                         \
+            for (int i = 0; i < n; i++, row += kv->row_bytes) {                       \
+                const vf v = LOAD(row, c, kv->d);                                     \
+                HEADS(OUT_ADD_1)                                                      \
+            }                                                                         \
+            HEADS(OUT_STORE_1)                                                        \
+        }                                                                             \
     }
 
-SCORES_FUNCTION(scores_f32_many, VEC_HEADS, kv_load_f32)
-SCORES_FUNCTION(scores_f32_one, ONE_ROW, kv_load_f32)
-SCORES_FUNCTION(scores_f16_many, VEC_HEADS, kv_load_f16)
-SCORES_FUNCTION(scores_f16_one, ONE_ROW, kv_load_f16)
-VALUES_FUNCTION(values_f32_many, VEC_HEADS, kv_load_f32)
-VALUES_FUNCTION(values_f32_one, ONE_ROW, kv_load_f32)
-VALUES_FUNCTION(values_f16_many, VEC_HEADS, kv_load_f16)
-VALUES_FUNCTION(values_f16_one, ONE_ROW, kv_load_f16)
+#define PAGE_FUNCTIONS(TYPE)                                         \
+    SCORES_FUNCTION(scores_##TYPE##_many, VEC_HEADS, kv_load_##TYPE) \
+    SCORES_FUNCTION(scores_##TYPE##_one, ONE_ROW, kv_load_##TYPE)    \
+    VALUES_FUNCTION(values_##TYPE##_many, VEC_HEADS, kv_load_##TYPE) \
+    VALUES_FUNCTION(values_##TYPE##_one, ONE_ROW, kv_load_##TYPE)
+PAGE_FUNCTIONS(f32)
+PAGE_FUNCTIONS(f16)
+PAGE_FUNCTIONS(q8)
+PAGE_FUNCTIONS(q4)
 
 #undef SUMS
 #undef DOT
@@ -131,10 +149,18 @@ VALUES_FUNCTION(values_f16_one, ONE_ROW, kv_load_f16)
 #undef OUT_ADD_1
 #undef OUT_STORE_1
 #undef VALUES_FUNCTION
+#undef PAGE_FUNCTIONS
 
 typedef void scores_fn(float *p, const float *q, const struct cpu_kv_page *kv, int n);
 typedef void values_fn(const struct cpu_softmax *s, const float *p,
                        const struct cpu_kv_page *kv, int n);
+
+/* p [ERNE_KV_PAGE] times the scales of rows, if they have some. */
+static inline void scale_page(float *p, const float *scale)
+{
+    for (int i = 0; scale != NULL && i < ERNE_KV_PAGE; i += VL)
+        v_store(p + i, v_mul(v_load(p + i), v_load(scale + i)));
+}
 
 /* Takes s->n scores of a page into a head's softmax; p [ERNE_KV_PAGE] becomes their
  * exponentials. */
@@ -157,6 +183,8 @@ static inline void softmax_page(struct cpu_softmax *s, float *p)
         total = v_add(total, e); /* past the end e is about 1e-38: nothing beside 1 */
         v_store(p + i, e);
     }
+    /* But the values there may belong to later tokens. */
+    memset(p + s->n, 0, (size_t)(ERNE_KV_PAGE - s->n) * sizeof *p);
     if (max > s->max)
         s->keep = expf(s->max - max);
     s->total = s->total * s->keep + v_sum(total);
@@ -173,8 +201,11 @@ static inline void attend_heads(struct cpu_softmax *s, const float *q, int n_hea
     for (int h = 0; h < n_heads; h++)
         n = s[h].n > n ? s[h].n : n;
     scores(p, q, kv, n);
-    for (int h = 0; h < n_heads; h++)
+    for (int h = 0; h < n_heads; h++) {
+        scale_page(p + h * ERNE_KV_PAGE, kv->k_scale);
         softmax_page(&s[h], p + h * ERNE_KV_PAGE);
+        scale_page(p + h * ERNE_KV_PAGE, kv->v_scale);
+    }
     values(s, p, kv, n);
 }
 
@@ -192,4 +223,6 @@ static inline void attend_heads(struct cpu_softmax *s, const float *q, int n_hea
     }
 ATTEND_FUNCTION(f32)
 ATTEND_FUNCTION(f16)
+ATTEND_FUNCTION(q8)
+ATTEND_FUNCTION(q4)
 #undef ATTEND_FUNCTION

@@ -26,6 +26,8 @@ void CPU_KERNELS_INIT(struct cpu_kernels *k)
     k->tile_int[ERNE_CODEC_W2] = tile_w2;
     k->attend[ERNE_TYPE_F32] = attend_f32;
     k->attend[ERNE_TYPE_F16] = attend_f16;
+    k->attend[ERNE_TYPE_Q8] = attend_q8;
+    k->attend[ERNE_TYPE_Q4] = attend_q4;
     k->w8_zero = W8_ZERO;
     k->peak_f32 = peak_f32;
     k->peak_i8 = peak_i8;

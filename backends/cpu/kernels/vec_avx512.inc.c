@@ -46,6 +46,19 @@ static inline vf v_load_f16(const uint16_t *p)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
+static inline vf v_load_i8(const uint8_t *p)
+{
+    __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+
+static inline vf v_load_u4(const uint8_t *p, int shift)
+{
+    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+    __m512i moved = _mm512_srl_epi32(bytes, _mm_cvtsi32_si128(shift));
+    return _mm512_cvtepi32_ps(_mm512_and_si512(moved, _mm512_set1_epi32(15)));
+}
+
 static inline void v_store_f16(uint16_t *p, vf a)
 {
     /* All lanes by a mask: gcc's plain macro warns about its own -1. */

@@ -59,6 +59,11 @@ static inline float v_hmax(vf a)
 
 static inline vf v_load_f16(const uint16_t *p) LANES(vf, erne_f32_from_f16(p[i]))
 
+/* Bytes as f32: signed, and the four bits of each from `shift` on, unsigned. */
+static inline vf v_load_i8(const uint8_t *p) LANES(vf, (float)(int8_t)p[i])
+static inline vf v_load_u4(const uint8_t *p, int shift)
+    LANES(vf, (float)(p[i] >> shift & 15))
+
 static inline void v_store_f16(uint16_t *p, vf a)
 {
     for (int i = 0; i < VL; i++)

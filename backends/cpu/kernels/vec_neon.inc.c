@@ -37,6 +37,27 @@ static inline void v_store_sums(float *p, vf a, vf b, vf c, vf d)
 static inline vf v_f32_of(uint16x4_t a) { return vcvt_f32_f16(vreinterpret_f16_u16(a)); }
 static inline vf v_load_f16(const uint16_t *p) { return v_f32_of(vld1_u16(p)); }
 
+/* Four bytes, twice. */
+static inline uint8x8_t load_4(const uint8_t *p)
+{
+    uint32_t x;
+    memcpy(&x, p, sizeof x);
+    return vreinterpret_u8_u32(vdup_n_u32(x));
+}
+
+static inline vf v_load_i8(const uint8_t *p)
+{
+    int16x8_t h = vmovl_s8(vreinterpret_s8_u8(load_4(p)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(h)));
+}
+
+static inline vf v_load_u4(const uint8_t *p, int shift)
+{
+    uint16x4_t h = vget_low_u16(vmovl_u8(load_4(p)));
+    uint16x4_t moved = vshl_u16(h, vdup_n_s16((int16_t)-shift));
+    return vcvtq_f32_u32(vmovl_u16(vand_u16(moved, vdup_n_u16(15))));
+}
+
 static inline void v_store_f16(uint16_t *p, vf a)
 {
     vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a)));
