@@ -16,6 +16,7 @@ enum { ERNE_MAX_BACKENDS = 8 };
 /* Every struct of a backend starts with this. */
 struct erne_backend {
     const struct erne_backend_fns *fns;
+    uint32_t refused_ops; /* bit 1 << op: the planner offers none; from a verification */
 };
 
 struct erne_backend_opts {

@@ -8,6 +8,7 @@
 #include "runtime/models/model.h"
 #include "runtime/positions.h"
 #include "runtime/rope.h"
+#include "runtime/verdict.h"
 
 enum { MAX_THREADS = 4096 };
 
@@ -33,6 +34,28 @@ struct opening {
 static bool is_device(const struct erne_backend_fns *fns)
 {
     return fns->map != NULL;
+}
+
+/* Does without what verification found wrong, and says so. */
+static void apply_verdict(struct erne_opened *opened, const struct erne_engine *e,
+                          const struct opening *o)
+{
+    struct erne_verdict_key key;
+    char line[256];
+    int n;
+
+    if (!o->cache_dir ||
+        !erne_verdict_key_init(&key, opened->be->fns, opened->device, &e->file) ||
+        !erne_verdict_load(o->cache_dir, &key, &opened->be->refused_ops) ||
+        opened->be->refused_ops == 0)
+        return;
+    n = snprintf(line, sizeof(line), "%s:%d failed verification, others compute:",
+                 opened->be->fns->name, opened->device);
+    for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
+        if (opened->be->refused_ops >> op & 1 && n < (int)sizeof(line))
+            n += snprintf(line + n, sizeof(line) - (size_t)n, " %s", erne_op_name(op));
+    if (e->log)
+        e->log(e->log_user, ERNE_LOG_WARN, line);
 }
 
 /* The backend on that device, opened once for all phases, behind those of the phase. */
@@ -62,6 +85,8 @@ static int open_for(struct erne_engine *e, enum erne_phase_kind kind,
         ERNE_TRY(choice.fns->open(&opened->be, &be_opts, o->err));
         opened->device = choice.device;
         e->n_opened++;
+        if (is_device(choice.fns))
+            apply_verdict(opened, e, o);
     }
     while (e->backends[kind][n])
         n++;

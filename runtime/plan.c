@@ -42,8 +42,7 @@ static void debug_line(const struct planner *p, const char *fmt, ...)
     p->log(p->log_user, ERNE_LOG_DEBUG, line);
 }
 
-/* Asks one backend's implementations, best first. 0: taken; 1: all declined. */
-static int offer_node(struct erne_backend *be, struct erne_node *node)
+int erne_node_offer(struct erne_backend *be, struct erne_node *node)
 {
     const struct erne_op_impl *const *impls = be->fns->ops[node->op];
 
@@ -63,7 +62,7 @@ static int offer_node(struct erne_backend *be, struct erne_node *node)
     return 1;
 }
 
-static void withdraw(struct erne_node *node)
+void erne_node_withdraw(struct erne_node *node)
 {
     if (node->impl && node->impl->release)
         node->impl->release(node->backend, node);
@@ -75,13 +74,17 @@ static void withdraw(struct erne_node *node)
 static int offer_room(struct erne_plan *plan, struct erne_backend *be,
                       struct erne_node *node, const char **why)
 {
-    int st = offer_node(be, node);
+    int st;
 
+    *why = ": failed verification";
+    if (be->refused_ops >> node->op & 1)
+        return 1;
     *why = "";
+    st = erne_node_offer(be, node);
     if (st == 0) {
         st = erne_mappings_add_node(&plan->maps, node);
         if (st < 0)
-            withdraw(node);
+            erne_node_withdraw(node);
         if (st == ERNE_ENOMEM || st == ERNE_EUNSUPPORTED) {
             *why = ": no memory";
             st = 1;
@@ -358,7 +361,7 @@ int erne_plan_init(struct erne_plan *plan, struct erne_graph *graph,
 void erne_plan_deinit(struct erne_plan *plan)
 {
     for (size_t i = 0; plan->graph && i < plan->graph->n_nodes; i++)
-        withdraw(&plan->graph->nodes[i]);
+        erne_node_withdraw(&plan->graph->nodes[i]);
     erne_mappings_deinit(&plan->maps);
     erne_itinerary_deinit(&plan->route);
     erne_arena_deinit(&plan->step);

@@ -36,6 +36,11 @@ int erne_plan_init(struct erne_plan *plan, struct erne_graph *graph,
                    struct erne_error *err);
 void erne_plan_deinit(struct erne_plan *plan);
 
+/* Asks one backend's implementations of a node, best first. 0: taken; 1: all declined.
+ * And the way back; allowed for a node that nobody has. */
+int erne_node_offer(struct erne_backend *be, struct erne_node *node);
+void erne_node_withdraw(struct erne_node *node);
+
 /* Runs all nodes. No allocation. ECANCELLED, EDEVICE, or what an operator returned. */
 int erne_plan_run(struct erne_plan *plan, const struct erne_step *step,
                   struct erne_error *err);

@@ -12,7 +12,7 @@
 #define CLI_COMMAND_LIST(X)                                                          \
     X(CONVERT, convert, "SRC -o DST", "turn a checkpoint into one .erne file")       \
     X(INSPECT, inspect, "MODEL", "show what a model file holds")                     \
-    X(VERIFY, verify, "MODEL", "check every hash of a model file")                   \
+    X(VERIFY, verify, "MODEL", "check every hash of a model file, or a device for it") \
     X(RUN, run, "MODEL -p TEXT", "answer one prompt")                                \
     X(CHAT, chat, "MODEL", "hold a conversation")                                    \
     X(EVAL, eval, "perplexity|kld MODEL", "measure the quality of a model")          \
@@ -66,6 +66,7 @@ struct cli_args {
     const char *base, *save_base;
     struct cli_list stops, rules, loras, media;
     int n_predict, n_chunks; /* -1: no limit */
+    int n_rounds;            /* of verify; 0: not given */
     int thinking;            /* -1: as the model does */
     int reasoning;           /* enum cli_reasoning */
     int64_t seed;            /* -1: another one every time */

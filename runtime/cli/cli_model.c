@@ -26,8 +26,7 @@ int cli_model_path(const char **path, const struct cli_args *args, size_t i,
     return ERNE_OK;
 }
 
-/* That of the user, unless another was named; without one nothing is cached. */
-static void set_cache_dir(struct cli_args *args)
+void cli_set_cache_dir(struct cli_args *args)
 {
     const size_t cap = sizeof(args->cache_dir);
     size_t n;
@@ -49,7 +48,7 @@ int cli_model_open(struct cli_model *model, struct cli_args *args, size_t operan
     st = cli_model_path(&path, args, operand, err);
     if (st < 0)
         return st;
-    set_cache_dir(args);
+    cli_set_cache_dir(args);
     args->engine.fallback = !args->no_fallback;
     args->engine.log = cli_log;
     args->engine.log_user = &args->verbose;

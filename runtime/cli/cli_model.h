@@ -14,6 +14,8 @@ struct cli_model {
 /* The path given as -m or as operand i, which must be the last one. EINVAL. */
 int cli_model_path(const char **path, const struct cli_args *args, size_t i,
                    struct erne_error *err);
+/* args->engine.cache_dir: the user's, unless another was named; it may stay NULL. */
+void cli_set_cache_dir(struct cli_args *args);
 /* Opens the engine that args ask for; then, once its options are known, a session. */
 int cli_model_open(struct cli_model *model, struct cli_args *args, size_t operand,
                    struct erne_error *err);

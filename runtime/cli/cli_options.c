@@ -13,6 +13,7 @@ enum {
     TALK = CLI_RUN | CLI_CHAT,
     COMPUTE = TALK | CLI_EVAL | CLI_LOGITS,
     TIMED = COMPUTE | CLI_BENCH,
+    DEVICE = COMPUTE | CLI_VERIFY,
     MODEL = COMPUTE | CLI_INSPECT | CLI_VERIFY
 };
 
@@ -93,14 +94,16 @@ const struct cli_option cli_options[] = {
     { "--backend", "NAME", CLI_TEXT, AT(engine.backend), 0, 0, COMPUTE,
       "what computes: auto, cpu, vulkan, opencl, reference (see erne devices), or one "
       "for each phase, as vision=vulkan,prefill=vulkan,decode=cpu" },
-    { "-dev, --device", "NAME:N", CLI_TEXT, AT(engine.device), 0, 0, COMPUTE,
+    { "-dev, --device", "NAME:N", CLI_TEXT, AT(engine.device), 0, 0, DEVICE,
       "the device to compute on, as erne devices names it: vulkan:1" },
     { "--no-fallback", NULL, CLI_FLAG, AT(no_fallback), 0, 0, COMPUTE,
       "when a device is lost, end with exit code 6; otherwise the CPU goes on" },
-    { "--time-limit", "MS", CLI_INT, AT(engine.time_limit_ms), 0, INT_MAX, COMPUTE,
+    { "--time-limit", "MS", CLI_INT, AT(engine.time_limit_ms), 0, INT_MAX, DEVICE,
       "milliseconds after which a device that does not answer is lost" },
-    { "--cache-dir", "DIR", CLI_TEXT, AT(engine.cache_dir), 0, 0, COMPUTE,
+    { "--cache-dir", "DIR", CLI_TEXT, AT(engine.cache_dir), 0, 0, DEVICE,
       "where kernels compiled for devices are kept (default: ~/.cache/erne)" },
+    { "--rounds", "N", CLI_INT, AT(n_rounds), 1, 1000, CLI_VERIFY,
+      "with --device: rounds of fresh random data for each check (default 3)" },
     { "--isa", "LEVEL", CLI_TEXT, AT(engine.isa), 0, 0, TIMED,
       "highest CPU instruction set to use: auto, c, avx2, avx512" },
 

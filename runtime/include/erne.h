@@ -467,6 +467,35 @@ ERNE_API int erne_op_bench(struct erne_engine *const *engines, size_t n_engines,
                            int (*visit)(void *user, const struct erne_op_timing *timing),
                            void *user, struct erne_error *err);
 
+/* One check of a device. */
+struct erne_check {
+    const char *phase;     /* "decode", "prefill", "vision", "video", "guess", "whole" */
+    const char *op;        /* "matmul"; of the whole "model" */
+    const char *shape;     /* "67x1024, 3072x1024 w4-g32" */
+    int n_nodes;           /* of the model that are like this */
+    double error, limit;   /* of the result's root mean square, in the worst round */
+    int status;            /* 0; EVERIFY: wrong; EUNSUPPORTED: left to the CPU */
+};
+
+struct erne_verify_opts {
+    size_t struct_size;
+    struct erne_engine_opts engine; /* its backend or device is what is checked */
+    int n_rounds;                   /* of fresh random data a check (default: 3) */
+    uint64_t seed;
+};
+
+ERNE_API struct erne_verify_opts erne_verify_opts_default(void);
+
+/* Computes every operator of a model, in every shape and scheme that it will use, then
+ * the logits of a few tokens, on a device and by the reference, and calls `visit` with
+ * each result; another answer than 0 ends it. With a cache_dir the verdict is kept there
+ * for this device, driver, build and model: engines with the same folder then compute
+ * elsewhere what failed, and log it.
+ * Fails: EVERIFY (a check failed), EDEVICE, ENOMEM, ECANCELLED; as erne_engine_open. */
+ERNE_API int erne_device_verify(const char *path, const struct erne_verify_opts *opts,
+                                int (*visit)(void *user, const struct erne_check *check),
+                                void *user, struct erne_error *err);
+
 /* ----------------------------------------------------------- model files */
 
 struct erne_convert_opts {

@@ -1,0 +1,196 @@
+/* node_fill.c -- see node_fill.h. */
+#include "runtime/node_fill.h"
+
+#include <string.h>
+
+/* splitmix64 (Steele, Lea, Flood 2014). */
+static uint64_t roll(uint64_t *rng)
+{
+    uint64_t z = *rng += 0x9e3779b97f4a7c15;
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+}
+
+/* 0 .. n - 1 */
+static int32_t below(uint64_t *rng, int64_t n)
+{
+    return (int32_t)(roll(rng) % (uint64_t)n);
+}
+
+/* In (0, 1]. */
+static float uniform(uint64_t *rng)
+{
+    return (float)((roll(rng) >> 40) + 1) * 0x1p-24f;
+}
+
+/* Mean 0, variance 1, at most 3.5 in magnitude: the sum of four uniform ones. */
+static float normal(uint64_t *rng)
+{
+    const float sum = uniform(rng) + uniform(rng) + uniform(rng) + uniform(rng);
+
+    return (sum - 2) * 1.7320508f;
+}
+
+static void fill_floats(const struct erne_tensor *t, uint64_t *rng)
+{
+    const size_t n = t->n_bytes / erne_type_bytes(t->type);
+
+    for (size_t i = 0; i < n; i++) {
+        if (t->type == ERNE_TYPE_F16)
+            ((uint16_t *)t->data)[i] = erne_f16_from_f32(normal(rng));
+        else
+            ((float *)t->data)[i] = normal(rng);
+    }
+}
+
+/* All rows of an index tensor, below n. */
+static void fill_below(const struct erne_tensor *t, int64_t n, uint64_t *rng)
+{
+    for (size_t i = 0; i < t->n_bytes / sizeof(int32_t); i++)
+        ((int32_t *)t->data)[i] = below(rng, n);
+}
+
+/* 0 .. n - 1 in random order. */
+static void shuffle(int32_t *values, int32_t n, uint64_t *rng)
+{
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t j = below(rng, i + 1);
+
+        values[i] = values[j];
+        values[j] = i;
+    }
+}
+
+/* --------------------------------------------------- indices, by operator */
+
+static void fill_embed(const struct erne_node *node, const struct erne_step *step,
+                       uint64_t *rng)
+{
+    (void)step;
+    fill_below(node->src[ERNE_SRC_X], node->src[ERNE_SRC_W]->dim[0], rng);
+}
+
+static void fill_rope(const struct erne_node *node, const struct erne_step *step,
+                      uint64_t *rng)
+{
+    (void)step;
+    fill_below(node->src[ERNE_SRC_POSITION], 4096, rng);
+}
+
+/* Neighbours from a random place on, as a step has them. */
+static void fill_run(const struct erne_tensor *t, int64_t n_places, int32_t n,
+                     uint64_t *rng)
+{
+    const int32_t first = below(rng, n_places - n + 1);
+
+    memset(t->data, 0, t->n_bytes);
+    for (int32_t i = 0; i < n; i++)
+        ((int32_t *)t->data)[i] = first + i;
+}
+
+static int64_t n_places(const struct erne_tensor *cache)
+{
+    return cache->dim[0] * ERNE_KV_PAGE;
+}
+
+static void fill_kv_append(const struct erne_node *node, const struct erne_step *step,
+                           uint64_t *rng)
+{
+    fill_run(node->src[ERNE_SRC_SLOT], n_places(node->dst), step->n_tok, rng);
+}
+
+static void fill_attention(const struct erne_node *node, const struct erne_step *step,
+                           uint64_t *rng)
+{
+    const struct erne_tensor *table = node->src[ERNE_SRC_TABLE];
+
+    shuffle(table->data, (int32_t)table->dim[0], rng);
+    fill_run(node->src[ERNE_SRC_QPOS], n_places(node->src[ERNE_SRC_K]), step->n_tok, rng);
+}
+
+/* Two segments. */
+static void fill_segments(const struct erne_node *node, const struct erne_step *step,
+                          uint64_t *rng)
+{
+    const struct erne_tensor *bounds = node->src[ERNE_SRC_BOUNDS];
+    const int32_t n = (int32_t)erne_tensor_rows(bounds, step);
+    const int32_t cut = n > 1 ? 1 + below(rng, n - 1) : n;
+
+    for (int32_t i = 0; i < n; i++) {
+        ((int32_t *)bounds->data)[2 * i] = i < cut ? 0 : cut;
+        ((int32_t *)bounds->data)[2 * i + 1] = i < cut ? cut : n;
+    }
+}
+
+static void fill_gather(const struct erne_node *node, const struct erne_step *step,
+                        uint64_t *rng)
+{
+    fill_below(node->src[ERNE_SRC_ROWS], erne_tensor_rows(node->src[ERNE_SRC_X], step),
+               rng);
+}
+
+/* Some rows stay as they are: -1. */
+static void fill_scatter(const struct erne_node *node, const struct erne_step *step,
+                         uint64_t *rng)
+{
+    const struct erne_tensor *rows = node->src[ERNE_SRC_FROM_ROWS];
+    const int64_t n = erne_tensor_rows(node->src[ERNE_SRC_FROM], step);
+
+    for (size_t i = 0; i < rows->n_bytes / sizeof(int32_t); i++)
+        ((int32_t *)rows->data)[i] = below(rng, n + 1) - 1;
+}
+
+static void fill_route(const struct erne_node *node, const struct erne_step *step,
+                       uint64_t *rng)
+{
+    (void)step;
+    if (node->src[ERNE_SRC_KIND])
+        fill_below(node->src[ERNE_SRC_KIND], node->params.moe_route.n_banks, rng);
+}
+
+/* A token has a weight for n_used of the experts, at most. */
+static void fill_moe(const struct erne_node *node, const struct erne_step *step,
+                     uint64_t *rng)
+{
+    const struct erne_tensor *weights = node->src[ERNE_SRC_WEIGHTS];
+    const int32_t n_used = node->params.moe_ffn.n_used;
+
+    for (int32_t t = 0; t < step->n_tok; t++) {
+        float *row = (float *)weights->data + t * weights->stride;
+
+        memset(row, 0, (size_t)weights->dim[1] * sizeof(*row));
+        for (int32_t i = 0; i < n_used; i++)
+            row[below(rng, weights->dim[1])] = uniform(rng) / (float)n_used;
+    }
+}
+
+static void (*const fillers[ERNE_OP_COUNT])(const struct erne_node *node,
+                                            const struct erne_step *step,
+                                            uint64_t *rng) = {
+    [ERNE_OP_EMBED] = fill_embed,
+    [ERNE_OP_ROPE] = fill_rope,
+    [ERNE_OP_KV_APPEND] = fill_kv_append,
+    [ERNE_OP_ATTENTION] = fill_attention,
+    [ERNE_OP_SEGMENT_ATTENTION] = fill_segments,
+    [ERNE_OP_GATHER_ROWS] = fill_gather,
+    [ERNE_OP_SCATTER_ROWS] = fill_scatter,
+    [ERNE_OP_MOE_ROUTE] = fill_route,
+    [ERNE_OP_MOE_FFN] = fill_moe,
+};
+
+void erne_node_fill(const struct erne_node *node, const struct erne_step *step,
+                    uint64_t *rng)
+{
+    for (int i = 0; i <= ERNE_MAX_SRC; i++) {
+        struct erne_tensor *t = i < ERNE_MAX_SRC ? node->src[i] : node->dst;
+        struct erne_tensor *root = t ? erne_tensor_root(t) : NULL;
+
+        if (root && root->mem != ERNE_MEM_WEIGHT &&
+            (root->type == ERNE_TYPE_F32 || root->type == ERNE_TYPE_F16))
+            fill_floats(root, rng);
+    }
+    if (fillers[node->op])
+        fillers[node->op](node, step, rng);
+}

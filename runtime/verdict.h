@@ -1,0 +1,26 @@
+/* verdict.h -- what verification found out about a device, kept in the cache folder: for
+ * this device, driver, build and model, and no other. */
+#ifndef ERNE_VERDICT_H
+#define ERNE_VERDICT_H
+
+#include "runtime/backend.h"
+#include "runtime/model_file.h"
+
+/* One line each; tells verdicts apart. */
+struct erne_verdict_key {
+    char text[1024];
+};
+
+/* False when the device has no identity, or there is none of that number. */
+bool erne_verdict_key_init(struct erne_verdict_key *key,
+                           const struct erne_backend_fns *fns, int device,
+                           const struct erne_model_file *file);
+
+/* refused: bit 1 << op for what is computed wrongly; all bits: the model as a whole. */
+int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
+                      uint32_t refused, struct erne_error *err);
+/* False when there is none, or none that can be read. */
+bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
+                       uint32_t *refused);
+
+#endif

@@ -1,0 +1,316 @@
+/* verify.c -- erne_device_verify: whether a device computes right what a model will ask
+ * of it.
+ *
+ * The graphs of the model are built as a session builds them. Of each, every node that
+ * differs from the others in a way that a backend may see is computed alone, with the
+ * model's own weights (node_check.h). Then the model as a whole computes a few tokens.
+ * What was found is kept for erne_engine_open.
+ */
+#include "runtime/verify.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/model_check.h"
+#include "runtime/kvcache.h"
+#include "runtime/models/model.h"
+#include "runtime/models/vision.h"
+#include "runtime/node_check.h"
+#include "runtime/rope.h"
+#include "runtime/verdict.h"
+
+enum { N_CTX = 512, N_BATCH = 512, N_PREFILL = 67, N_OUT = 2, VISION_SIDE = 4 };
+
+/* A graph and the step that its nodes are tried with. */
+struct stage {
+    const char *name;
+    enum erne_phase_kind kind;
+    struct erne_graph graph;
+    struct erne_step step;
+};
+
+/* A node that stands for n of its kind. */
+struct sort {
+    uint64_t key;
+    const struct erne_node *node;
+    int n;
+};
+
+struct verify {
+    struct erne_engine *e, *trusted; /* the latter on the reference alone */
+    const struct erne_verify_opts *opts;
+    struct erne_backend *reference;
+    struct erne_kvcache kv;
+    float *freqs; /* of the vision tower, or NULL */
+    int (*visit)(void *user, const struct erne_check *check);
+    void *user;
+    struct erne_error *err;
+    int n_checks, n_failed;
+    uint32_t refused;
+};
+
+struct erne_verify_opts erne_verify_opts_default(void)
+{
+    return (struct erne_verify_opts){ .struct_size = sizeof(struct erne_verify_opts),
+                                      .engine = erne_engine_opts_default(),
+                                      .n_rounds = 3 };
+}
+
+/* ops: what is to be refused if the check failed. */
+static int tell(struct verify *v, const struct erne_check *check, uint32_t ops)
+{
+    v->n_checks++;
+    if (check->status == ERNE_EVERIFY) {
+        v->n_failed++;
+        v->refused |= ops;
+    }
+    return v->visit(v->user, check) == 0
+               ? 0
+               : erne_fail(v->err, ERNE_ECANCELLED, "cancelled");
+}
+
+/* ------------------------------------------------------------------- nodes */
+
+/* The kinds of nodes of a graph ([g->n_nodes]); answers how many. */
+static size_t sort_nodes(const struct erne_graph *g, struct sort *sorts)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const uint64_t key = erne_node_key(&g->nodes[i]);
+        size_t at = 0;
+
+        while (at < n && sorts[at].key != key)
+            at++;
+        if (at == n)
+            sorts[n++] = (struct sort){ key, &g->nodes[i], 0 };
+        sorts[at].n++;
+    }
+    return n;
+}
+
+static int check_sort(struct verify *v, const struct stage *stage,
+                      const struct sort *sort)
+{
+    const struct erne_node_trial trial = {
+        .be = v->e->backends[stage->kind][0],
+        .reference = v->reference,
+        .step = &stage->step,
+        .n_rounds = v->opts->n_rounds,
+        .seed = v->opts->seed ^ sort->key,
+    };
+    char text[ERNE_NODE_TEXT_MAX];
+    struct erne_check check = { .phase = stage->name,
+                                .op = erne_op_name(sort->node->op),
+                                .shape = text,
+                                .n_nodes = sort->n,
+                                .limit = erne_node_limit(sort->node) };
+    int st = erne_node_check(sort->node, &trial, &check.error, v->err);
+
+    erne_node_text(sort->node, &stage->step, text);
+    if (st == 0 && !(check.error <= check.limit))
+        st = ERNE_EVERIFY;
+    if (st < 0 && st != ERNE_EVERIFY && st != ERNE_EUNSUPPORTED)
+        return st;
+    check.status = st;
+    return tell(v, &check, UINT32_C(1) << sort->node->op);
+}
+
+static int check_graph(struct verify *v, const struct stage *stage)
+{
+    struct sort *sorts = calloc(stage->graph.n_nodes + 1, sizeof(*sorts));
+    size_t n;
+    int st = 0;
+
+    if (!sorts)
+        return erne_fail(v->err, ERNE_ENOMEM, "no memory for %zu nodes",
+                         stage->graph.n_nodes);
+    n = sort_nodes(&stage->graph, sorts);
+    for (size_t i = 0; st == 0 && i < n; i++)
+        st = check_sort(v, stage, &sorts[i]);
+    free(sorts);
+    return st;
+}
+
+/* ------------------------------------------------------------------ graphs */
+
+static int check_text(struct verify *v, struct stage *stage, int32_t max_tokens, bool mtp)
+{
+    const struct erne_model_inputs in = { .file = &v->e->file,
+                                          .inv_freq = v->e->inv_freq,
+                                          .kv = &v->kv,
+                                          .max_tokens = max_tokens,
+                                          .mtp = mtp };
+    struct erne_model_io io;
+    int st;
+
+    if (max_tokens < stage->step.n_tok)
+        stage->step.n_tok = max_tokens;
+    if (stage->step.n_tok < stage->step.n_out)
+        stage->step.n_out = stage->step.n_tok;
+    ERNE_TRY(erne_model_build(&stage->graph, &io, &in, v->err));
+    st = check_graph(v, stage);
+    erne_graph_deinit(&stage->graph);
+    return st;
+}
+
+/* A frame, and as many as become one token. */
+static int check_vision(struct verify *v, int32_t n_frames)
+{
+    const struct erne_vision_desc *desc = &v->e->file.desc.vision;
+    const struct erne_vision_inputs in = { .file = &v->e->file,
+                                           .freqs = v->freqs,
+                                           .n_rows = VISION_SIDE * desc->merge,
+                                           .n_cols = VISION_SIDE * desc->merge,
+                                           .n_frames = n_frames };
+    struct stage stage = { .name = n_frames > 1 ? "video" : "vision",
+                           .kind = ERNE_PHASE_VISION };
+    struct erne_vision_io io;
+    int st;
+
+    ERNE_TRY(erne_vision_build(&stage.graph, &io, &in, v->err));
+    stage.step.n_tok = (int32_t)io.patches->dim[0];
+    stage.step.n_out = (int32_t)io.features->dim[0];
+    st = check_graph(v, &stage);
+    erne_graph_deinit(&stage.graph);
+    return st;
+}
+
+static int check_all(struct verify *v)
+{
+    const struct erne_model_desc *desc = &v->e->file.desc;
+    struct stage decode = { "decode", ERNE_PHASE_DECODE,
+                            .step = { .n_tok = 1, .n_out = 1 } };
+    struct stage guess = { "guess", ERNE_PHASE_DECODE,
+                           .step = { .n_tok = 2, .n_out = 1 } };
+    struct stage prefill = { "prefill", ERNE_PHASE_PREFILL,
+                             .step = { .n_tok = N_PREFILL, .n_out = N_OUT } };
+    const int32_t n_batch = v->kv.n_ctx < N_BATCH ? v->kv.n_ctx : N_BATCH;
+
+    ERNE_TRY(check_text(v, &decode, 1, false));
+    ERNE_TRY(check_text(v, &prefill, n_batch, false));
+    if (desc->n_mtp > 0)
+        ERNE_TRY(check_text(v, &guess, 2, true));
+    if (desc->vision.n_layers == 0)
+        return 0;
+    ERNE_TRY(check_vision(v, 1));
+    return desc->vision.temporal > 1 ? check_vision(v, desc->vision.temporal) : 0;
+}
+
+/* ------------------------------------------------------------------- model */
+
+/* Logits of the whole model. Rounded activations add up over the layers, and may send a
+ * token to other experts. */
+static int check_model(struct verify *v)
+{
+    const struct erne_model_desc *desc = &v->e->file.desc;
+    const size_t n_vocab = (size_t)desc->n_vocab;
+    struct erne_check check = { .phase = "whole",
+                                .op = "model",
+                                .shape = "logits of a few tokens",
+                                .n_nodes = 1,
+                                .limit = desc->moe.n_experts > 0 ? 0.2 : 0.06 };
+    float *got = calloc(ERNE_GOLDEN_ROWS * n_vocab, sizeof(*got));
+    float *want = calloc(ERNE_GOLDEN_ROWS * n_vocab, sizeof(*want));
+    int st = got && want ? 0 : erne_fail(v->err, ERNE_ENOMEM, "no memory for logits");
+
+    if (st == 0)
+        st = erne_golden_run(v->trusted, want, v->err);
+    if (st == 0)
+        st = erne_golden_run(v->e, got, v->err);
+    if (st == 0) {
+        check.error = erne_golden_error(got, want, n_vocab);
+        check.status = check.error <= check.limit ? 0 : ERNE_EVERIFY;
+        st = tell(v, &check, v->n_failed > 0 ? 0 : (UINT32_C(1) << ERNE_OP_COUNT) - 1);
+    }
+    free(got);
+    free(want);
+    return st;
+}
+
+/* ----------------------------------------------------------------- verdict */
+
+/* For each device that was looked at. */
+static int save_verdicts(const struct verify *v)
+{
+    const char *dir = v->opts->engine.cache_dir;
+    struct erne_verdict_key key;
+
+    for (int i = 0; dir && i < v->e->n_opened; i++) {
+        const struct erne_opened *o = &v->e->opened[i];
+
+        if (erne_backend_is_device(o->be) &&
+            erne_verdict_key_init(&key, o->be->fns, o->device, &v->e->file))
+            ERNE_TRY(erne_verdict_save(dir, &key, v->refused, v->err));
+    }
+    return 0;
+}
+
+static int verify(struct verify *v)
+{
+    const struct erne_model_desc *desc = &v->e->file.desc;
+    const int32_t n_ctx = desc->n_ctx_train < N_CTX ? desc->n_ctx_train : N_CTX;
+
+    for (int i = 0; i < v->e->n_opened; i++)
+        v->e->opened[i].be->refused_ops = 0; /* of an earlier verdict */
+    ERNE_TRY(erne_kvcache_init(&v->kv, desc, n_ctx, ERNE_TYPE_F16, v->err));
+    if (desc->vision.n_layers > 0) {
+        v->freqs = erne_rope_vision_freqs(&desc->vision);
+        if (!v->freqs)
+            return erne_fail(v->err, ERNE_ENOMEM, "no memory for the vision tower");
+    }
+    ERNE_TRY(check_all(v));
+    ERNE_TRY(check_model(v));
+    ERNE_TRY(save_verdicts(v));
+    if (v->n_failed > 0)
+        return erne_fail(v->err, ERNE_EVERIFY, "%d of %d checks failed", v->n_failed,
+                         v->n_checks);
+    return 0;
+}
+
+int erne_verify_on(const char *path, const struct erne_verify_opts *opts,
+                   const struct erne_backend_fns *const *list, void *hook,
+                   int (*visit)(void *user, const struct erne_check *check), void *user,
+                   struct erne_error *err)
+{
+    const struct erne_backend_fns *reference = erne_backend_find("reference");
+    const struct erne_backend_opts be_opts = { .isa = "auto", .n_threads = 1 };
+    const struct erne_backend_fns *const trusted[] = { reference, NULL };
+    struct erne_engine_opts plain = erne_engine_opts_default();
+    struct erne_engine_opts asked = opts->engine;
+    struct verify v = { .opts = opts, .visit = visit, .user = user, .err = err };
+    int st;
+
+    if (opts->struct_size != sizeof(*opts) || opts->n_rounds < 1)
+        return erne_fail(err, ERNE_EINVAL,
+                         "verification: start from erne_verify_opts_default");
+    ERNE_TRY(reference->open(&v.reference, &be_opts, err));
+    plain.backend = "reference";
+    asked.fallback = false; /* what the CPU does instead is not the question */
+    st = erne_engine_open_on(&v.e, path, &asked, list, hook, err);
+    if (st == 0)
+        st = erne_engine_open_on(&v.trusted, path, &plain, trusted, NULL, err);
+    if (st == 0)
+        st = verify(&v);
+    erne_kvcache_deinit(&v.kv);
+    free(v.freqs);
+    erne_engine_close(&v.e);
+    erne_engine_close(&v.trusted);
+    reference->close(v.reference);
+    return st;
+}
+
+int erne_device_verify(const char *path, const struct erne_verify_opts *opts,
+                       int (*visit)(void *user, const struct erne_check *check),
+                       void *user, struct erne_error *err)
+{
+    const struct erne_verify_opts defaults = erne_verify_opts_default();
+
+    if (!path || !visit)
+        return erne_fail(err, ERNE_EINVAL,
+                         "erne_device_verify: path and visit are "
+                         "needed");
+    return erne_verify_on(path, opts ? opts : &defaults, erne_backends, NULL, visit, user,
+                          err);
+}

@@ -1,0 +1,288 @@
+/* test_verify.c -- a device that computes one operator wrongly is found, named, and not
+ * asked for it again; one that is right passes.
+ *
+ * The device is the stand-in of tests/support/shadow.h. Models are a random text model
+ * and the golden checkpoint of a VL mixture of experts, which together have every
+ * operator.
+ */
+#include "tests/support/unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "platforms/platform.h"
+#include "runtime/verdict.h"
+#include "runtime/verify.h"
+#include "tests/support/shadow.h"
+#include "tests/support/tiny_model.h"
+
+#define MODEL    "test_verify.erne"
+#define VL_MODEL "test_verify_vl.erne"
+#define CACHE    "test_verify.cache"
+
+/* What visit was told. */
+struct seen {
+    int n, n_wrong, n_declined;
+    uint32_t ops, wrong_ops; /* bit 1 << op */
+    bool whole, wrong_whole; /* the model as a whole */
+};
+
+static int note(void *user, const struct erne_check *c)
+{
+    struct seen *seen = user;
+
+    seen->n++;
+    seen->n_wrong += c->status == ERNE_EVERIFY;
+    seen->n_declined += c->status == ERNE_EUNSUPPORTED;
+    for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
+        if (strcmp(c->op, erne_op_name(op)) == 0) {
+            seen->ops |= UINT32_C(1) << op;
+            if (c->status == ERNE_EVERIFY)
+                seen->wrong_ops |= UINT32_C(1) << op;
+        }
+    if (strcmp(c->op, "model") == 0) {
+        seen->whole = true;
+        seen->wrong_whole = c->status == ERNE_EVERIFY;
+    }
+    assert_true(strlen(c->shape) > 0);
+    assert_true(c->n_nodes > 0);
+    if (c->status == 0)
+        assert_true(c->error <= c->limit);
+    return 0;
+}
+
+static int verify(const char *model, struct shadow_config *config, struct seen *seen,
+                  struct erne_error *err)
+{
+    struct erne_verify_opts opts = erne_verify_opts_default();
+    int st;
+
+    *seen = (struct seen){ 0 };
+    opts.engine.device = "shadow:1";
+    opts.engine.cache_dir = CACHE;
+    opts.n_rounds = 2;
+    st = erne_verify_on(model, &opts, shadow_backends, config, note, seen, err);
+    assert_int_equal(config->n_open, 0);
+    assert_int_equal(config->n_nodes, 0);
+    assert_int_equal(config->n_ranges, 0);
+    assert_string_equal(config->breach, "");
+    return st;
+}
+
+static int setup(void **state)
+{
+    struct erne_model_desc desc = tiny_model_desc();
+    struct erne_convert_opts opts = erne_convert_opts_default();
+    struct erne_error err = { 0 };
+    int st;
+
+    (void)state;
+    pf_path_remove(MODEL);
+    opts.src = ERNE_TEST_GOLDEN "/vl";
+    opts.dst = VL_MODEL;
+    opts.scheme = "w4";
+    opts.overwrite = true;
+    st = tiny_model_write(MODEL, &desc, "w8", 7, &err);
+    if (st == 0)
+        st = erne_convert(&opts, &err);
+    if (st < 0)
+        fprintf(stderr, "%s\n", err.text);
+    return st;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    pf_path_remove(MODEL);
+    return pf_path_remove(VL_MODEL);
+}
+
+/* ----------------------------------------------------------------- tests */
+
+static void right_passes(void **state)
+{
+    struct shadow_config config = { 0 };
+    struct seen text, vl;
+    struct erne_error err = { 0 };
+
+    (void)state;
+    if (verify(MODEL, &config, &text, &err) < 0)
+        fail_msg("%s", err.text);
+    config = (struct shadow_config){ 0 };
+    if (verify(VL_MODEL, &config, &vl, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_true(text.n > 10);
+    assert_true(text.whole && vl.whole);
+    assert_int_equal(text.n_declined + vl.n_declined, 0);
+    assert_int_equal(text.ops | vl.ops, (1u << ERNE_OP_COUNT) - 1);
+}
+
+struct warnings {
+    int n;
+    char text[256];
+};
+
+static void keep_warning(void *user, enum erne_log_level level, const char *line)
+{
+    struct warnings *w = user;
+
+    if (level != ERNE_LOG_WARN)
+        return;
+    w->n++;
+    snprintf(w->text, sizeof(w->text), "%s", line);
+}
+
+/* Runs a few tokens on the device; true: the logits are those of the reference. */
+static bool run_is_right(const char *model, struct shadow_config *config,
+                         struct warnings *warnings)
+{
+    static const int32_t tokens[] = { 3, 1, 4, 1, 5, 9, 2, 6 };
+    const char *const backends[] = { "reference", "shadow:1" };
+    struct erne_error err = { 0 };
+    float *logits[2] = { NULL, NULL };
+    size_t n_bytes = 0;
+    bool same;
+
+    for (int i = 0; i < 2; i++) {
+        struct erne_engine_opts opts = erne_engine_opts_default();
+        struct erne_engine *e = NULL;
+        struct erne_session *s = NULL;
+
+        opts.backend = backends[i];
+        opts.cache_dir = CACHE;
+        opts.log = keep_warning;
+        opts.log_user = warnings;
+        if (erne_engine_open_on(&e, model, &opts, shadow_backends, config, &err) < 0 ||
+            erne_session_create(&s, e, NULL, &err) < 0 ||
+            erne_session_eval(s, tokens, 7, NULL, &err) < 0 ||
+            erne_session_eval(s, tokens + 7, 1, NULL, &err) < 0)
+            fail_msg("%s", err.text);
+        n_bytes = (size_t)erne_engine_info(e)->n_vocab * sizeof(float);
+        logits[i] = malloc(n_bytes);
+        assert_non_null(logits[i]);
+        memcpy(logits[i], erne_session_logits(s), n_bytes);
+        erne_session_destroy(&s);
+        erne_engine_close(&e);
+    }
+    same = memcmp(logits[0], logits[1], n_bytes) == 0;
+    free(logits[0]);
+    free(logits[1]);
+    return same;
+}
+
+/* Each operator in turn: the check fails, names it and no other; from then on the others
+ * take it, which is said; after a verification that passes all is as before. */
+static void wrong_is_routed_around(void **state)
+{
+    (void)state;
+    for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++) {
+        struct shadow_config config = { .wrong_ops = 1u << op };
+        struct warnings warnings = { 0 };
+        struct seen seen;
+        struct erne_error err = { 0 };
+
+        assert_int_equal(verify(VL_MODEL, &config, &seen, &err), ERNE_EVERIFY);
+        assert_int_equal(erne_status_exit_code(ERNE_EVERIFY), 7);
+        assert_non_null(strstr(err.text, "checks failed"));
+        assert_int_equal(seen.wrong_ops, 1u << op);
+        assert_true(seen.n_wrong > 0);
+        assert_true(run_is_right(VL_MODEL, &config, &warnings));
+        assert_int_equal(warnings.n, 1);
+        assert_non_null(strstr(warnings.text, erne_op_name(op)));
+    }
+}
+
+static void verdict_is_for_one_model(void **state)
+{
+    struct shadow_config wrong = { .wrong_ops = 1u << ERNE_OP_MATMUL }, right = { 0 };
+    struct warnings warnings = { 0 };
+    struct seen seen;
+    struct erne_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(verify(VL_MODEL, &wrong, &seen, &err), ERNE_EVERIFY);
+    assert_true(run_is_right(MODEL, &right, &warnings));
+    assert_int_equal(warnings.n, 0); /* it passed in right_passes */
+    assert_int_equal(verify(VL_MODEL, &right, &seen, &err), 0);
+    right.n_calls[SHADOW_RUN] = 0;
+    assert_true(run_is_right(VL_MODEL, &right, &warnings));
+    assert_int_equal(warnings.n, 0);
+    assert_true(right.n_calls[SHADOW_RUN] > 0);
+}
+
+static void declined_is_no_failure(void **state)
+{
+    struct shadow_config config = { .declined_ops = 1u << ERNE_OP_ATTENTION };
+    struct seen seen;
+    struct erne_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(verify(MODEL, &config, &seen, &err), 0);
+    assert_true(seen.n_declined > 0);
+}
+
+static void lost_is_told(void **state)
+{
+    struct shadow_config config = { .fail_call = SHADOW_RUN,
+                                    .fail_at = 5,
+                                    .fail_status = ERNE_EDEVICE };
+    struct seen seen;
+    struct erne_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(verify(MODEL, &config, &seen, &err), ERNE_EDEVICE);
+    assert_non_null(strstr(err.text, "device lost"));
+}
+
+/* Whatever stands in the file of a verdict is the verdict or none. */
+static void damaged_verdicts(void **state)
+{
+    static const char *const tails[] = { "",          "refused",         "refused:",
+                                         "refused: ", "refused: what\n", "other\n" };
+    struct erne_model_file file = { 0 };
+    struct erne_verdict_key key = { 0 };
+    struct erne_error err = { 0 };
+    uint32_t refused = 0;
+    char **names = NULL;
+    size_t n_names = 0;
+
+    (void)state;
+    assert_false(erne_verdict_key_init(&key, &erne_backend_shadow, 9, &file));
+    assert_true(erne_verdict_key_init(&key, &erne_backend_shadow, 0, &file));
+    assert_false(erne_verdict_load(CACHE, &key, &refused));
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(tails); i++) {
+        struct erne_verdict_key other = key;
+        char path[512], text[2048];
+        struct pf_file *f = NULL;
+
+        snprintf(other.text + strlen(other.text), 64, "trial: %zu\n", i);
+        assert_int_equal(erne_verdict_save(CACHE, &other, 6, &err), 0);
+        assert_true(erne_verdict_load(CACHE, &other, &refused));
+        assert_int_equal(refused, 6);
+        assert_int_equal(pf_dir_list(CACHE, &names, &n_names), 0);
+        for (size_t n = 0; n < n_names; n++) {
+            snprintf(path, sizeof(path), CACHE "/%s", names[n]);
+            snprintf(text, sizeof(text), "%s%s", other.text, tails[i]);
+            assert_int_equal(pf_file_open(&f, path, PF_WRITE_NEW), 0);
+            assert_int_equal(pf_file_write_at(f, text, strlen(text), 0), 0);
+            pf_file_close(&f);
+        }
+        pf_dir_free(names, n_names);
+        assert_false(erne_verdict_load(CACHE, &other, &refused));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(right_passes),
+        cmocka_unit_test(wrong_is_routed_around),
+        cmocka_unit_test(verdict_is_for_one_model),
+        cmocka_unit_test(declined_is_no_failure),
+        cmocka_unit_test(lost_is_told),
+        cmocka_unit_test(damaged_verdicts),
+    };
+
+    return cmocka_run_group_tests_name("verify", tests, setup, teardown);
+}
