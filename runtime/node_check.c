@@ -304,8 +304,7 @@ static double compare(const struct copy *c, const struct erne_step *step)
     return memcmp(c->memory, c->want, c->n_bytes) == 0 ? error : (double)INFINITY;
 }
 
-static int check_rounds(struct copy *c, const struct erne_node_trial *trial,
-                        double *error)
+static int check_rounds(struct copy *c, const struct erne_node_task *trial, double *error)
 {
     uint64_t rng = trial->seed;
 
@@ -323,7 +322,7 @@ static int check_rounds(struct copy *c, const struct erne_node_trial *trial,
     return 0;
 }
 
-int erne_node_check(const struct erne_node *node, const struct erne_node_trial *trial,
+int erne_node_check(const struct erne_node *node, const struct erne_node_task *trial,
                     double *error, struct erne_error *err)
 {
     struct erne_mappings maps = { 0 };

@@ -16,7 +16,7 @@ void erne_node_text(const struct erne_node *node, const struct erne_step *step,
 /* What may be off, as a part of the result's root mean square. */
 double erne_node_limit(const struct erne_node *node);
 
-struct erne_node_trial {
+struct erne_node_task {
     struct erne_backend *be, *reference;
     const struct erne_step *step;
     int n_rounds;
@@ -27,7 +27,7 @@ struct erne_node_trial {
  * mean square of the differences, or a tenth of the worst single one; infinite for NaN
  * and for memory that was changed beside the result. EUNSUPPORTED: the backend declines
  * it. */
-int erne_node_check(const struct erne_node *node, const struct erne_node_trial *trial,
+int erne_node_check(const struct erne_node *node, const struct erne_node_task *trial,
                     double *error, struct erne_error *err);
 
 #endif

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/model_check.h"
 #include "runtime/kvcache.h"
+#include "runtime/model_check.h"
 #include "runtime/models/model.h"
 #include "runtime/models/vision.h"
 #include "runtime/node_check.h"
@@ -93,7 +93,7 @@ static size_t sort_nodes(const struct erne_graph *g, struct sort *sorts)
 static int check_sort(struct verify *v, const struct stage *stage,
                       const struct sort *sort)
 {
-    const struct erne_node_trial trial = {
+    const struct erne_node_task trial = {
         .be = v->e->backends[stage->kind][0],
         .reference = v->reference,
         .step = &stage->step,
