@@ -116,7 +116,7 @@ expect 4 'cuda' logits "$t" -p a -o "$scratch/no.npy" --device cuda:0
 expect 2 'behind the colon' logits "$t" -p a -o "$scratch/no.npy" --device cpu:first
 expect 2 'phase think' logits "$t" -p a -o "$scratch/no.npy" --backend think=cpu
 expect 2 'decode is placed twice' logits "$t" -p a -o "$scratch/no.npy" \
-    --backend decode=cpu,decode=auto
+    --backend decode=reference,decode=auto
 expect 2 '--time-limit' logits "$t" -p a -o "$scratch/no.npy" --time-limit -1
 expect 0 '' logits "$t" -p 'abc' --backend prefill=reference,decode=auto \
     -o "$scratch/phases.npy"
