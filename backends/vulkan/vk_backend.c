@@ -70,19 +70,31 @@ static int vk_open(struct erne_backend **out, const struct erne_backend_opts *op
 
 /* ---------------------------------------------------------------- memory */
 
-static int vk_upload(struct erne_backend *be, const void *host, size_t n_bytes)
+/* Where the host's bytes are on the device: *at from the start of *out, which is NULL
+ * where they are the host's own and there is nothing to copy. */
+static int find_bytes(const struct vk_backend *vk, const void *host, size_t n_bytes,
+                      const struct vk_range **out, size_t *at)
 {
-    struct vk_backend *vk = vk_of(be);
     const struct vk_range *r = vk_memory_range(&vk->mem, host, n_bytes);
-    size_t at;
 
     if (!r)
         return ERNE_EINVAL;
     if (vk->dev.is_lost)
         return ERNE_EDEVICE;
-    if (r->is_shared)
+    *out = r->is_shared ? NULL : r;
+    *at = (size_t)((const uint8_t *)host - r->base);
+    return 0;
+}
+
+static int vk_upload(struct erne_backend *be, const void *host, size_t n_bytes)
+{
+    struct vk_backend *vk = vk_of(be);
+    const struct vk_range *r;
+    size_t at;
+
+    ERNE_TRY(find_bytes(vk, host, n_bytes, &r, &at));
+    if (!r)
         return 0;
-    at = (size_t)((const uint8_t *)host - r->base);
     if (r->buffer.mapped) {
         memcpy(r->buffer.mapped + at, host, n_bytes);
         return 0;
@@ -93,16 +105,12 @@ static int vk_upload(struct erne_backend *be, const void *host, size_t n_bytes)
 static int vk_download(struct erne_backend *be, void *host, size_t n_bytes)
 {
     struct vk_backend *vk = vk_of(be);
-    const struct vk_range *r = vk_memory_range(&vk->mem, host, n_bytes);
+    const struct vk_range *r;
     size_t at;
 
+    ERNE_TRY(find_bytes(vk, host, n_bytes, &r, &at));
     if (!r)
-        return ERNE_EINVAL;
-    if (vk->dev.is_lost)
-        return ERNE_EDEVICE;
-    if (r->is_shared)
         return 0;
-    at = (size_t)((const uint8_t *)host - r->base);
     if (r->buffer.mapped) {
         memcpy(host, r->buffer.mapped + at, n_bytes);
         return 0;
