@@ -59,6 +59,7 @@ static int open_exact(struct calibration *c, const struct erne_convert_opts *opt
     exact.scheme = "source";
     exact.n_rules = 0;
     exact.calibrate = NULL;
+    exact.golden = "off";
     exact.overwrite = true;
     exact.report = NULL;
     exact.log = NULL; /* what there is to say was said when the plan was made */

@@ -62,6 +62,8 @@ static int write_file(const struct convert_plan *plan,
 
     ERNE_TRY(erne_writer_open(&writer, opts->dst, &wp, &n_resumed, err));
     st = convert_run(plan, writer, opts, &stats, err);
+    if (st == ERNE_OK)
+        st = convert_golden_write(plan, writer, err);
     if (st < 0) {
         erne_writer_abandon(&writer);
         return st;

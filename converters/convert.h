@@ -10,6 +10,7 @@
 
 #include "converters/layout.h"
 #include "runtime/footprint.h"
+#include "runtime/model_check.h"
 #include "runtime/model_file.h"
 #include "runtime/profile.h"
 
@@ -65,6 +66,8 @@ struct convert_plan {
     uint64_t worker_bytes; /* memory of one thread */
     int n_threads;         /* as many as max_ram allows */
     uint64_t max_ram;      /* bytes */
+    int32_t golden_tokens[ERNE_GOLDEN_TOKENS];
+    bool has_golden;                 /* logits of these tokens are put into the file */
     struct calibration *calibration; /* NULL unless asked for, and until it is made */
 };
 
@@ -85,6 +88,13 @@ int convert_device_report(const struct convert_device *device,
                           const struct erne_convert_opts *opts);
 /* EUNSUPPORTED when the device cannot hold the model. */
 int convert_device_check(const struct convert_device *device, struct erne_error *err);
+
+/* Decides whether the file gets golden logits. EINVAL for an unknown word. */
+int convert_golden_plan(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                        struct erne_error *err);
+/* Computes and writes them, if so; all tensors are done. */
+int convert_golden_write(const struct convert_plan *plan,
+                         struct erne_model_writer *writer, struct erne_error *err);
 
 /* What rounding cost, by role: sums over the weights that were rounded. */
 struct convert_stats {

@@ -343,6 +343,7 @@ static int plan_all(struct convert_plan *plan, const struct erne_convert_opts *o
     plan->n_params = erne_model_n_params(&plan->src->desc);
     ERNE_TRY(count_threads(plan, opts, err));
     ERNE_TRY(describe(plan, opts, err));
+    ERNE_TRY(convert_golden_plan(plan, opts, err));
     wp = convert_writer_plan(plan);
     return erne_writer_layout(&wp, &plan->file_bytes, NULL, err);
 }
@@ -378,10 +379,17 @@ void convert_plan_deinit(struct convert_plan *plan)
 
 struct erne_writer_plan convert_writer_plan(const struct convert_plan *plan)
 {
-    return (struct erne_writer_plan){ .manifest = plan->manifest,
-                                      .manifest_bytes = plan->manifest_bytes,
-                                      .tokenizer = plan->tokenizer,
-                                      .tokenizer_bytes = plan->tokenizer_bytes,
-                                      .tensors = plan->records,
-                                      .n_tensors = plan->n };
+    struct erne_writer_plan wp = { .manifest = plan->manifest,
+                                   .manifest_bytes = plan->manifest_bytes,
+                                   .tokenizer = plan->tokenizer,
+                                   .tokenizer_bytes = plan->tokenizer_bytes,
+                                   .tensors = plan->records,
+                                   .n_tensors = plan->n,
+                                   .n_vocab = plan->src->desc.n_vocab };
+
+    if (plan->has_golden)
+        wp.golden = (struct erne_golden){ .tokens = plan->golden_tokens,
+                                          .n_tokens = ERNE_GOLDEN_TOKENS,
+                                          .n_rows = ERNE_GOLDEN_ROWS };
+    return wp;
 }

@@ -260,8 +260,8 @@ int erne_engine_open(struct erne_engine **out, const char *path,
                                err);
 }
 
-int erne_engine_open_outline(struct erne_engine **out, struct erne_model_file *file,
-                             const struct erne_engine_opts *opts, struct erne_error *err)
+int erne_engine_open_file(struct erne_engine **out, struct erne_model_file *file,
+                          const struct erne_engine_opts *opts, struct erne_error *err)
 {
     const struct opening o = { .opts = opts, .list = erne_backends, .err = err };
     struct erne_engine *e = calloc(1, sizeof(*e));

@@ -40,10 +40,11 @@ int erne_engine_open_on(struct erne_engine **out, const char *path,
                         const struct erne_backend_fns *const *list, void *hook,
                         struct erne_error *err);
 
-/* An engine over a file that is not there yet: what it would hold is known, its data are
- * not. Good for planning, not for running. Takes over *file, on failure too. */
-int erne_engine_open_outline(struct erne_engine **out, struct erne_model_file *file,
-                             const struct erne_engine_opts *opts, struct erne_error *err);
+/* An engine over a file that is open already. It may be one that is not there yet, of
+ * which only is known what it would hold: good for planning, not for running. Takes over
+ * *file, on failure too. */
+int erne_engine_open_file(struct erne_engine **out, struct erne_model_file *file,
+                          const struct erne_engine_opts *opts, struct erne_error *err);
 
 /* erne_plan_init and erne_plan_run on the engine's backends, one at a time. A device that
  * is lost meanwhile is not used again: the plan is then made without it, or EDEVICE if

@@ -104,7 +104,7 @@ static int open_outline(struct erne_engine **engine, const struct erne_footprint
     }
     opts.backend = erne_backend_find("cpu") ? "cpu" : "reference";
     opts.n_threads = of->n_threads;
-    return erne_engine_open_outline(engine, &file, &opts, err);
+    return erne_engine_open_file(engine, &file, &opts, err);
 }
 
 /* ------------------------------------------------------------------ steps */

@@ -135,13 +135,42 @@ static void print_tensors(struct report *r, const struct erne_model_file *mf)
     }
 }
 
+/* The likeliest token behind row `row` of golden logits. */
+static int32_t golden_best(const struct erne_model_file *mf, int32_t row)
+{
+    const float *logits = mf->golden.logits + (size_t)row * (size_t)mf->desc.n_vocab;
+    int32_t best = 0;
+
+    for (int32_t i = 1; i < mf->desc.n_vocab; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return best;
+}
+
+static void print_golden(struct report *r, const struct erne_model_file *mf)
+{
+    const struct erne_golden *g = &mf->golden;
+
+    if (!g->tokens)
+        return;
+    print(r, "golden logits of tokens");
+    for (int32_t i = 0; i < g->n_tokens; i++)
+        print(r, " %" PRId32, g->tokens[i]);
+    print(r, ", likeliest next");
+    for (int32_t row = 0; row < g->n_rows; row++)
+        print(r, " %" PRId32, golden_best(mf, row));
+    print(r, "\n");
+}
+
 /* The manifest is readable as it is; libyaml let no control characters pass. */
 static void inspect_text(struct report *r, const struct erne_model_file *mf,
                          const char *path)
 {
     put(r, path, strlen(path));
-    print(r, "\nformat %" PRIu32 ", %zu bytes, %zu tensors, tokenizer of %zu bytes\n\n",
+    print(r, "\nformat %" PRIu32 ", %zu bytes, %zu tensors, tokenizer of %zu bytes\n",
           mf->version, mf->map.n_bytes, mf->n_tensors, mf->tokenizer_bytes);
+    print_golden(r, mf);
+    print(r, "\n");
     put(r, mf->manifest, mf->manifest_bytes);
     print(r, "\n");
     print_totals(r, mf);
@@ -261,6 +290,20 @@ static json_t *json_tensors(const struct erne_model_file *mf)
     return unless_failed(array, failed);
 }
 
+static json_t *json_golden(const struct erne_model_file *mf)
+{
+    json_t *o = json_object(), *tokens = json_array(), *next = json_array();
+    int failed = 0;
+
+    for (int32_t i = 0; i < mf->golden.n_tokens; i++)
+        failed |= json_array_append_new(tokens, json_integer(mf->golden.tokens[i]));
+    for (int32_t row = 0; row < mf->golden.n_rows; row++)
+        failed |= json_array_append_new(next, json_integer(golden_best(mf, row)));
+    failed |= json_object_set_new(o, "tokens", tokens);
+    failed |= json_object_set_new(o, "likeliest_next", next);
+    return unless_failed(o, failed);
+}
+
 /* A path that is not UTF-8 has no JSON form; the file's name is null then. */
 static json_t *json_file(const struct erne_model_file *mf, const char *path)
 {
@@ -273,6 +316,8 @@ static json_t *json_file(const struct erne_model_file *mf, const char *path)
     failed |= json_object_set_new(o, "version", json_integer((json_int_t)mf->version));
     failed |= json_object_set_new(o, "bytes", json_integer(n_bytes));
     failed |= json_object_set_new(o, "manifest", json_manifest(&mf->desc));
+    failed |= json_object_set_new(o, "golden",
+                                  mf->golden.tokens ? json_golden(mf) : json_null());
     failed |= json_object_set_new(o, "tensors", json_tensors(mf));
     return unless_failed(o, failed);
 }

@@ -4,34 +4,48 @@
 #include <math.h>
 #include <string.h>
 
-void erne_golden_tokens(const struct erne_model_desc *desc,
-                        int32_t tokens[ERNE_GOLDEN_TOKENS])
+#include "runtime/engine.h"
+#include "runtime/positions.h"
+
+/* The next token that stands for no part of a picture. */
+static int32_t plain_token(const struct erne_model_desc *desc, int64_t token)
+{
+    while (erne_is_placeholder(&desc->vision, (int32_t)token))
+        token = (token + 1) % desc->n_vocab;
+    return (int32_t)token;
+}
+
+struct erne_golden erne_golden_make(const struct erne_model_desc *desc,
+                                    int32_t tokens[ERNE_GOLDEN_TOKENS])
 {
     const int64_t n_vocab = desc->n_vocab;
 
     for (int64_t i = 0; i < ERNE_GOLDEN_TOKENS; i++)
-        tokens[i] = (int32_t)((n_vocab / 8 + i * 7919) % n_vocab);
+        tokens[i] = plain_token(desc, (n_vocab / 8 + i * 7919) % n_vocab);
+    return (struct erne_golden){ .tokens = tokens,
+                                 .n_tokens = ERNE_GOLDEN_TOKENS,
+                                 .n_rows = ERNE_GOLDEN_ROWS };
 }
 
-int erne_golden_run(struct erne_engine *engine, float *logits, struct erne_error *err)
+int erne_golden_run(struct erne_engine *engine, const struct erne_golden *golden,
+                    float *logits, struct erne_error *err)
 {
     const size_t n_vocab = (size_t)engine->file.desc.n_vocab;
     struct erne_session_opts opts = erne_session_opts_default();
     struct erne_session *s = NULL;
-    int32_t tokens[ERNE_GOLDEN_TOKENS];
-    int st;
+    int st = 0;
 
-    erne_golden_tokens(&engine->file.desc, tokens);
     opts.n_ctx = engine->file.desc.n_ctx_train < 64 ? engine->file.desc.n_ctx_train : 64;
-    opts.n_batch = ERNE_GOLDEN_TOKENS;
+    opts.n_batch = golden->n_tokens;
     opts.n_draft = 0;
-    if (opts.n_ctx < ERNE_GOLDEN_TOKENS)
+    opts.kv_type = "f16"; /* whatever the file is made for */
+    if (opts.n_ctx < golden->n_tokens)
         return erne_fail(err, ERNE_EUNSUPPORTED, "a context of %d tokens is too short",
                          opts.n_ctx);
     ERNE_TRY(erne_session_create(&s, engine, &opts, err));
-    for (int row = 0, at = 0, n = ERNE_GOLDEN_TOKENS - 1; row < ERNE_GOLDEN_ROWS;
-         row++, at += n, n = 1) {
-        st = erne_session_eval(s, tokens + at, (size_t)n, NULL, err);
+    for (int row = 0, at = 0, n = golden->n_tokens - golden->n_rows + 1;
+         row < golden->n_rows; row++, at += n, n = 1) {
+        st = erne_session_eval(s, golden->tokens + at, (size_t)n, NULL, err);
         if (st < 0)
             break;
         memcpy(logits + (size_t)row * n_vocab, erne_session_logits(s),
@@ -41,11 +55,28 @@ int erne_golden_run(struct erne_engine *engine, float *logits, struct erne_error
     return st;
 }
 
-double erne_golden_error(const float *got, const float *want, size_t n_vocab)
+/* On one thread, though the reference gives the same bits for any number. */
+int erne_golden_run_file(struct erne_model_file *file, const struct erne_golden *golden,
+                         float *logits, struct erne_error *err)
+{
+    struct erne_engine_opts opts = erne_engine_opts_default();
+    struct erne_engine *engine = NULL;
+    int st;
+
+    opts.backend = "reference";
+    opts.n_threads = 1;
+    ERNE_TRY(erne_engine_open_file(&engine, file, &opts, err));
+    st = erne_golden_run(engine, golden, logits, err);
+    erne_engine_close(&engine);
+    return st;
+}
+
+double erne_golden_error(const float *got, const float *want, size_t n_rows,
+                         size_t n_vocab)
 {
     double worst = 0;
 
-    for (int row = 0; row < ERNE_GOLDEN_ROWS; row++, got += n_vocab, want += n_vocab) {
+    for (size_t row = 0; row < n_rows; row++, got += n_vocab, want += n_vocab) {
         double mean = 0, diff2 = 0, want2 = 0, part;
 
         for (size_t i = 0; i < n_vocab; i++)

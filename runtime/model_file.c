@@ -36,8 +36,9 @@ static int check_end(const struct erne_disk_header *header, const struct pf_map 
     return ERNE_OK;
 }
 
+/* is_part: the writer has not got to the end yet. */
 static int read_header(struct erne_disk_header *header, const struct pf_map *map,
-                       struct erne_error *err)
+                       bool is_part, struct erne_error *err)
 {
     if (map->n_bytes < sizeof(header->magic) ||
         memcmp(map->data, ERNE_MAGIC_HEAD, sizeof(header->magic)) != 0)
@@ -52,6 +53,8 @@ static int read_header(struct erne_disk_header *header, const struct pf_map *map
         return erne_fail(err, ERNE_EUNSUPPORTED,
                          "format version %" PRIu32 ", this build reads %d",
                          header->version, ERNE_FORMAT_VERSION);
+    if (is_part && map->n_bytes == header->file_bytes)
+        return ERNE_OK;
     return check_end(header, map, err);
 }
 
@@ -69,9 +72,22 @@ static const struct erne_disk_section *section_of(const struct erne_disk_header 
     return &header->sections[number - 1];
 }
 
+/* Files of before golden logits have nothing where their section is listed. */
+static bool is_absent(const struct erne_disk_section *s, uint32_t number)
+{
+    return number == ERNE_SECTION_GOLDEN && s->number == 0 && s->offset == 0 &&
+           s->n_bytes == 0 && s->xxh3 == 0;
+}
+
+/* What a writer fills in last. */
+static bool comes_late(uint32_t number)
+{
+    return number == ERNE_SECTION_TENSORS || number == ERNE_SECTION_GOLDEN;
+}
+
 /* Sections are all there, in order, apart, and inside the file; the hashes fit. */
 static int check_sections(const struct erne_disk_header *header, const struct pf_map *map,
-                          struct erne_error *err)
+                          bool is_part, struct erne_error *err)
 {
     const uint64_t limit = map->n_bytes - sizeof(struct erne_disk_trailer);
     uint64_t end = sizeof(*header);
@@ -79,6 +95,8 @@ static int check_sections(const struct erne_disk_header *header, const struct pf
     for (uint32_t i = 0; i < ERNE_N_SECTIONS; i++) {
         const struct erne_disk_section *s = &header->sections[i];
 
+        if (s->reserved == 0 && is_absent(s, i + 1))
+            continue;
         if (s->number != i + 1 || s->reserved != 0)
             return erne_fail(err, ERNE_EFORMAT, "section %" PRIu32 " is unknown",
                              s->number);
@@ -87,7 +105,7 @@ static int check_sections(const struct erne_disk_header *header, const struct pf
                              "section %s is outside the file or overlaps another",
                              section_names[i]);
         end = s->offset + s->n_bytes;
-        if (s->number != ERNE_SECTION_DATA &&
+        if (s->number != ERNE_SECTION_DATA && !(is_part && comes_late(s->number)) &&
             s->xxh3 != XXH3_64bits(map->data + s->offset, (size_t)s->n_bytes))
             return erne_fail(err, ERNE_EFORMAT, "section %s is damaged",
                              section_names[i]);
@@ -159,15 +177,54 @@ static int read_table(struct erne_model_file *mf, const struct erne_disk_header 
     return erne_names_sort(mf->by_name, mf->n_tensors, err);
 }
 
+/* ----------------------------------------------------------------- golden */
+
+/* Behind the manifest, which tells the vocabulary. */
+static int read_golden(struct erne_model_file *mf, const struct erne_disk_section *s,
+                       struct erne_error *err)
+{
+    const uint8_t *at = mf->map.data + s->offset;
+    const uint32_t n_vocab = (uint32_t)mf->desc.n_vocab;
+    struct erne_disk_golden g;
+
+    if (s->number == 0)
+        return ERNE_OK;
+    if (s->n_bytes < sizeof(g) || s->offset % sizeof(g) != 0)
+        return erne_fail(err, ERNE_EFORMAT, "golden logits are cut off or not aligned");
+    memcpy(&g, at, sizeof(g));
+    if (g.version != ERNE_GOLDEN_VERSION) /* of a newer writer: done without */
+        return ERNE_OK;
+    if (g.n_tokens > ERNE_GOLDEN_MAX_TOKENS || g.n_rows == 0 || g.n_rows > g.n_tokens ||
+        g.n_vocab != n_vocab ||
+        s->n_bytes != erne_golden_bytes(g.n_tokens, g.n_rows, g.n_vocab))
+        return erne_fail(err, ERNE_EFORMAT,
+                         "golden logits: %" PRIu32 " rows of %" PRIu32 " for %" PRIu32
+                         " tokens do not fit the model or their section",
+                         g.n_rows, g.n_vocab, g.n_tokens);
+    mf->golden = (struct erne_golden){
+        .tokens = (const int32_t *)(const void *)(at + sizeof(g)),
+        .logits = (const float *)(const void *)(at + sizeof(g)) + g.n_tokens,
+        .n_tokens = (int32_t)g.n_tokens,
+        .n_rows = (int32_t)g.n_rows,
+    };
+    for (uint32_t i = 0; i < g.n_tokens; i++)
+        if (mf->golden.tokens[i] < 0 || mf->golden.tokens[i] >= mf->desc.n_vocab)
+            return erne_fail(err, ERNE_EFORMAT,
+                             "golden logits: token %" PRId32 " is not in the vocabulary",
+                             mf->golden.tokens[i]);
+    return ERNE_OK;
+}
+
 /* ------------------------------------------------------------------- open */
 
-static int read_container(struct erne_model_file *mf, struct erne_error *err)
+static int read_container(struct erne_model_file *mf, bool is_part,
+                          struct erne_error *err)
 {
     const struct erne_disk_section *section;
     struct erne_disk_header header = { 0 };
 
-    ERNE_TRY(read_header(&header, &mf->map, err));
-    ERNE_TRY(check_sections(&header, &mf->map, err));
+    ERNE_TRY(read_header(&header, &mf->map, is_part, err));
+    ERNE_TRY(check_sections(&header, &mf->map, is_part, err));
     mf->version = header.version;
     section = section_of(&header, ERNE_SECTION_MANIFEST);
     mf->manifest = (const char *)mf->map.data + section->offset;
@@ -176,11 +233,13 @@ static int read_container(struct erne_model_file *mf, struct erne_error *err)
     mf->tokenizer = mf->map.data + section->offset;
     mf->tokenizer_bytes = (size_t)section->n_bytes;
     ERNE_TRY(read_table(mf, &header, err));
-    return erne_manifest_read(&mf->desc, mf->manifest, mf->manifest_bytes, err);
+    ERNE_TRY(erne_manifest_read(&mf->desc, mf->manifest, mf->manifest_bytes, err));
+    return is_part ? ERNE_OK
+                   : read_golden(mf, section_of(&header, ERNE_SECTION_GOLDEN), err);
 }
 
-int erne_model_file_open(struct erne_model_file *mf, const char *path,
-                         struct erne_error *err)
+static int open_path(struct erne_model_file *mf, const char *path, bool is_part,
+                     struct erne_error *err)
 {
     int st;
 
@@ -191,12 +250,24 @@ int erne_model_file_open(struct erne_model_file *mf, const char *path,
     if (st < 0)
         erne_fail(err, st, "%s", pf_last_error());
     else
-        st = read_container(mf, err);
+        st = read_container(mf, is_part, err);
     if (st < 0) {
         erne_fail_context(err, st, "%s", path);
         erne_model_file_close(mf);
     }
     return st;
+}
+
+int erne_model_file_open(struct erne_model_file *mf, const char *path,
+                         struct erne_error *err)
+{
+    return open_path(mf, path, false, err);
+}
+
+int erne_model_file_open_part(struct erne_model_file *mf, const char *path,
+                              struct erne_error *err)
+{
+    return open_path(mf, path, true, err);
 }
 
 int erne_model_file_open_bytes(struct erne_model_file *mf, const uint8_t *data,
@@ -206,7 +277,7 @@ int erne_model_file_open_bytes(struct erne_model_file *mf, const uint8_t *data,
 
     memset(mf, 0, sizeof(*mf));
     mf->map = (struct pf_map){ .data = data, .n_bytes = n_bytes };
-    st = read_container(mf, err);
+    st = read_container(mf, false, err);
     if (st < 0)
         erne_model_file_close(mf);
     return st;
@@ -283,13 +354,19 @@ int erne_model_file_check_padding(const struct erne_model_file *mf,
     struct erne_disk_header header;
 
     memcpy(&header, mf->map.data, sizeof(header));
-    for (size_t i = 0; i + 1 < ERNE_N_SECTIONS; i++) {
+    for (size_t i = 0; i < ERNE_SECTION_DATA - 1; i++) {
         ERNE_TRY(check_zeros(mf, end, header.sections[i].offset, err));
         end = header.sections[i].offset + header.sections[i].n_bytes;
     }
     for (size_t i = 0; i < mf->n_tensors; i++) {
         ERNE_TRY(check_zeros(mf, end, mf->tensors[i].offset, err));
         end = mf->tensors[i].offset + mf->tensors[i].n_bytes;
+    }
+    if (header.sections[ERNE_SECTION_GOLDEN - 1].number != 0) {
+        const struct erne_disk_section *s = &header.sections[ERNE_SECTION_GOLDEN - 1];
+
+        ERNE_TRY(check_zeros(mf, end, s->offset, err));
+        end = s->offset + s->n_bytes;
     }
     return check_zeros(mf, end, mf->map.n_bytes - sizeof(struct erne_disk_trailer), err);
 }

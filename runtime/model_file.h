@@ -19,7 +19,8 @@
     X(MANIFEST, manifest, 1)     \
     X(TOKENIZER, tokenizer, 2)   \
     X(TENSORS, tensors, 3)       \
-    X(DATA, data, 4)
+    X(DATA, data, 4)             \
+    X(GOLDEN, golden, 5) /* may be absent */
 
 enum erne_section {
 #define X(NAME, name, number) ERNE_SECTION_##NAME = (number),
@@ -38,6 +39,13 @@ struct erne_file_tensor {
     uint64_t xxh3;
 };
 
+/* Tokens, and what the reference computes behind the last of them. */
+struct erne_golden {
+    const int32_t *tokens;  /* [n_tokens]; NULL: there are none */
+    const float *logits;    /* [n_rows, n_vocab] of the last n_rows tokens */
+    int32_t n_tokens, n_rows;
+};
+
 struct erne_model_file {
     struct pf_file *file;           /* NULL for bytes in memory */
     struct pf_map map;
@@ -46,6 +54,7 @@ struct erne_model_file {
     size_t tokenizer_bytes;
     const char *manifest;           /* YAML text as mapped, not 0-terminated */
     size_t manifest_bytes;
+    struct erne_golden golden;      /* as mapped */
     struct erne_file_tensor *tensors;   /* in file order */
     const char **by_name;           /* [n_tensors] names in the table above, sorted */
     size_t n_tensors;
@@ -57,6 +66,10 @@ int erne_model_file_open(struct erne_model_file *mf, const char *path,
 /* The same for a file's bytes in memory, which must stay where they are. */
 int erne_model_file_open_bytes(struct erne_model_file *mf, const uint8_t *data,
                                size_t n_bytes, struct erne_error *err);
+/* A file that its writer has not finished: of what it will hold golden logits and the end
+ * are missing. */
+int erne_model_file_open_part(struct erne_model_file *mf, const char *path,
+                              struct erne_error *err);
 void erne_model_file_close(struct erne_model_file *mf);
 
 /* NULL when there is none of that name. */
@@ -93,6 +106,8 @@ struct erne_writer_plan {
     size_t tokenizer_bytes;
     const struct erne_writer_tensor *tensors;
     size_t n_tensors;
+    struct erne_golden golden; /* without logits; no tokens: the file has none */
+    int32_t n_vocab;           /* for golden */
     uint64_t sync_bytes;    /* data to write between two syncs; 0: 64 MiB */
 };
 
@@ -120,6 +135,12 @@ int erne_writer_read(struct erne_model_writer *w, size_t tensor, uint64_t offset
  * tensors later; a conversion killed before that writes it again. Thread-safe. */
 int erne_writer_tensor_done(struct erne_model_writer *w, size_t tensor, uint64_t xxh3,
                             struct erne_error *err);
+/* Opens what was written, once all tensors are done, to compute golden logits with. */
+int erne_writer_open_part(struct erne_model_writer *w, struct erne_model_file *mf,
+                          struct erne_error *err);
+/* logits: [n_rows, n_vocab] of the plan's golden. Once, before the end. */
+int erne_writer_golden(struct erne_model_writer *w, const float *logits,
+                       struct erne_error *err);
 /* All tensors done: table, end marker, sync, rename to `path`. Frees w in any case. */
 int erne_writer_finish(struct erne_model_writer **w, struct erne_error *err);
 /* Closes and leaves the .part for a later resume. NULL and NULL in it are allowed. */

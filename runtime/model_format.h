@@ -12,7 +12,7 @@
 #include "runtime/model_file.h"
 
 enum { ERNE_FORMAT_VERSION = 1 };
-enum { ERNE_N_SECTIONS = 4 };
+enum { ERNE_N_SECTIONS = 5 };
 
 #define ERNE_MAGIC_HEAD "\x89" "ERNE\r\n\x1a"
 #define ERNE_MAGIC_TAIL "ERNE-END"
@@ -32,7 +32,7 @@ struct erne_disk_header {
     uint64_t file_bytes;
     uint64_t plan_xxh3;       /* of the tensor table while every hash in it is 0 */
     struct erne_disk_section sections[ERNE_N_SECTIONS];   /* by number */
-    uint64_t reserved[11];
+    uint64_t reserved[7];
     uint64_t xxh3;
 };
 
@@ -48,6 +48,13 @@ struct erne_disk_record {
     uint64_t check;                  /* XXH3 of the 120 bytes before */
 };
 
+/* Starts the section of golden logits: i32 tokens and f32 logits follow. */
+struct erne_disk_golden {
+    uint32_t version;                /* 1 */
+    uint32_t n_tokens, n_rows, n_vocab;
+    uint32_t reserved[12];
+};
+
 /* The last bytes of the file, written when all others are on disk. */
 struct erne_disk_trailer {
     uint8_t magic[8];
@@ -59,6 +66,16 @@ struct erne_disk_trailer {
 static_assert(sizeof(struct erne_disk_header) == 256, "the header is 256 bytes");
 static_assert(sizeof(struct erne_disk_record) == 128, "a record is 128 bytes");
 static_assert(sizeof(struct erne_disk_trailer) == 32, "the trailer is 32 bytes");
+static_assert(sizeof(struct erne_disk_golden) == 64, "golden logits start at 64 bytes");
+
+enum { ERNE_GOLDEN_VERSION = 1, ERNE_GOLDEN_MAX_TOKENS = 64 };
+
+static inline uint64_t erne_golden_bytes(uint64_t n_tokens, uint64_t n_rows,
+                                         uint64_t n_vocab)
+{
+    return sizeof(struct erne_disk_golden) + n_tokens * sizeof(int32_t) +
+           n_rows * n_vocab * sizeof(float);
+}
 
 /* Where the next thing of that alignment may start at or after offset. */
 static inline uint64_t erne_align_up(uint64_t offset, uint64_t align)

@@ -7,7 +7,8 @@
  *     its data, so a record that checks out vouches for bytes that are on disk. One sync
  *     serves all tensors since the last (sync_bytes), as a sync a norm would be slow;
  *   - a .part is taken up only if its header is that of the same plan, and all it keeps
- * of it are tensors with such a record: the rest is written again;
+ *     of it are tensors with such a record: the rest is written again;
+ *   - golden logits, whose hash is in the header, are made anew;
  *   - the end marker, which alone makes the file readable, is written after a sync of
  *     everything else.
  */
@@ -31,6 +32,9 @@ struct erne_model_writer {
     uint8_t *states;                  /* [n_tensors] enum tensor_state */
     uint32_t *pending;                /* [n_tensors] those in STATE_WRITTEN */
     size_t n_tensors, n_pending;
+    uint8_t *golden;      /* the section as it is to be, without logits; or NULL */
+    size_t n_logit_bytes; /* at its end */
+    bool has_golden;      /* it was written */
     uint64_t pending_bytes, sync_bytes;
 };
 
@@ -96,6 +100,20 @@ static void place_section(struct erne_disk_header *h, enum erne_section number,
     s->n_bytes = n_bytes;
 }
 
+/* Behind the data, if there is to be any; answers where it ends. */
+static uint64_t place_golden(struct erne_disk_header *h,
+                             const struct erne_writer_plan *plan, uint64_t at)
+{
+    const struct erne_golden *g = &plan->golden;
+    const uint64_t n_bytes = erne_golden_bytes((uint64_t)g->n_tokens, (uint64_t)g->n_rows,
+                                               (uint64_t)plan->n_vocab);
+
+    if (!g->tokens)
+        return at;
+    place_section(h, ERNE_SECTION_GOLDEN, at, n_bytes);
+    return at + n_bytes;
+}
+
 /* Fills the header and the records ([plan->n_tensors]) but for the tensors' hashes. */
 static int make_layout(struct erne_disk_header *h, struct erne_disk_record *records,
                        const struct erne_writer_plan *plan, struct erne_error *err)
@@ -120,6 +138,7 @@ static int make_layout(struct erne_disk_header *h, struct erne_disk_record *reco
     ERNE_TRY(check_names(records, plan->n_tensors, err));
     at = erne_align_up(at, SECTION_ALIGN);
     place_section(h, ERNE_SECTION_DATA, data, at - data);
+    at = erne_align_up(place_golden(h, plan, at), SECTION_ALIGN);
     h->file_bytes = at + sizeof(struct erne_disk_trailer);
     h->sections[ERNE_SECTION_MANIFEST - 1].xxh3 =
         XXH3_64bits(plan->manifest, plan->manifest_bytes);
@@ -181,6 +200,7 @@ static bool is_same_plan(const struct erne_disk_header *ours,
     if (theirs.xxh3 != erne_header_hash(&theirs))
         return false;
     theirs.sections[ERNE_SECTION_TENSORS - 1].xxh3 = 0;
+    theirs.sections[ERNE_SECTION_GOLDEN - 1].xxh3 = 0;
     theirs.xxh3 = erne_header_hash(&theirs);
     return memcmp(ours, &theirs, sizeof(theirs)) == 0;
 }
@@ -249,9 +269,29 @@ static void destroy(struct erne_model_writer *w)
     free(w->records);
     free(w->states);
     free(w->pending);
+    free(w->golden);
     free(w->path);
     free(w->part_path);
     free(w);
+}
+
+static int prepare_golden(struct erne_model_writer *w,
+                          const struct erne_writer_plan *plan)
+{
+    const struct erne_golden *g = &plan->golden;
+    const struct erne_disk_golden head = { .version = ERNE_GOLDEN_VERSION,
+                                           .n_tokens = (uint32_t)g->n_tokens,
+                                           .n_rows = (uint32_t)g->n_rows,
+                                           .n_vocab = (uint32_t)plan->n_vocab };
+    const size_t n_token_bytes = head.n_tokens * sizeof(*g->tokens);
+
+    w->n_logit_bytes = (size_t)head.n_rows * head.n_vocab * sizeof(*g->logits);
+    w->golden = malloc(sizeof(head) + n_token_bytes + w->n_logit_bytes);
+    if (!w->golden)
+        return ERNE_ENOMEM;
+    memcpy(w->golden, &head, sizeof(head));
+    memcpy(w->golden + sizeof(head), g->tokens, n_token_bytes);
+    return ERNE_OK;
 }
 
 /* The parts of a writer that need only memory. */
@@ -277,6 +317,8 @@ static int create(struct erne_model_writer **out, const char *path,
     snprintf(w->path, n_path, "%s", path);
     snprintf(w->part_path, n_path + strlen(".part"), "%s.part", path);
     st = make_layout(&w->header, w->records, plan, err);
+    if (st == ERNE_OK && plan->golden.tokens)
+        st = prepare_golden(w, plan);
     if (st < 0)
         goto fail;
     *out = w;
@@ -402,6 +444,32 @@ int erne_writer_tensor_done(struct erne_model_writer *w, size_t tensor, uint64_t
     return st < 0 ? fail_io(w, st, err) : ERNE_OK;
 }
 
+/* ----------------------------------------------------------------- golden */
+
+int erne_writer_open_part(struct erne_model_writer *w, struct erne_model_file *mf,
+                          struct erne_error *err)
+{
+    const int st = record_pending(w);
+
+    return st < 0 ? fail_io(w, st, err)
+                  : erne_model_file_open_part(mf, w->part_path, err);
+}
+
+int erne_writer_golden(struct erne_model_writer *w, const float *logits,
+                       struct erne_error *err)
+{
+    struct erne_disk_section *s = &w->header.sections[ERNE_SECTION_GOLDEN - 1];
+    const size_t n_bytes = (size_t)s->n_bytes;
+    int st;
+
+    assert(w->golden);
+    memcpy(w->golden + n_bytes - w->n_logit_bytes, logits, w->n_logit_bytes);
+    s->xxh3 = XXH3_64bits(w->golden, n_bytes);
+    st = pf_file_write_at(w->file, w->golden, n_bytes, s->offset);
+    w->has_golden = st == ERNE_OK;
+    return st < 0 ? fail_io(w, st, err) : ERNE_OK;
+}
+
 /* ----------------------------------------------------------------- ending */
 
 static int write_end(struct erne_model_writer *w)
@@ -433,6 +501,10 @@ int erne_writer_finish(struct erne_model_writer **writer, struct erne_error *err
                            w->records[i].name);
             goto done;
         }
+    if (st == ERNE_OK && w->golden && !w->has_golden) {
+        st = erne_fail(err, ERNE_EINVAL, "golden logits were not written");
+        goto done;
+    }
     if (st == ERNE_OK)
         st = write_end(w);
     if (st == ERNE_OK) /* while it is ours: nobody else may write into it */

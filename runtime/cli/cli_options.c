@@ -182,6 +182,9 @@ const struct cli_option cli_options[] = {
       "merge an adapter of PEFT or PaddleFormers; may be given several times" },
     { "--calibrate", "TEXT", CLI_TEXT, AT(convert.calibrate), 0, 0, CLI_CONVERT,
       "round few bits so that what the model makes of this text file changes least" },
+    { "--golden", "auto|on|off", CLI_TEXT, AT(convert.golden), 0, 0, CLI_CONVERT,
+      "keep logits that erne verify --device compares with (default auto: when the "
+      "weights fit into --max-ram)" },
     { "--with-mtp", NULL, CLI_FLAG, AT(convert.with_mtp), 0, 0, CLI_CONVERT,
       "keep the block for multi-token prediction, which is left out otherwise" },
     { "--force, --overwrite", NULL, CLI_FLAG, AT(convert.overwrite), 0, 0, CLI_CONVERT,

@@ -518,6 +518,10 @@ struct erne_convert_opts {
                                   what the layers make of it changes least (GPTQ). Takes
                                   the disk space of the checkpoint beside dst meanwhile.
                                   NULL: every weight is rounded by itself */
+    const char *golden;        /* logits of a few tokens, computed by the reference from
+                                  what was written, for erne_device_verify to compare
+                                  with: "on", "off"; "auto": where the weights fit into
+                                  max_ram. NULL: "auto" */
     bool overwrite;            /* replace an existing dst */
     erne_write_fn report;      /* receives the plan and the closing summary */
     void *report_user;

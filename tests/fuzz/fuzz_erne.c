@@ -25,6 +25,21 @@ static void decode(const struct erne_model_file *mf, const struct erne_file_tens
     tile64_decode_row(row, t->scheme, &t->planes, codes, scales, minima, t->n - 1, t->k);
 }
 
+/* Every row and token that the file says it has. */
+static void read_golden(const struct erne_model_file *mf)
+{
+    const struct erne_golden *g = &mf->golden;
+    const size_t n = (size_t)g->n_rows * (size_t)mf->desc.n_vocab;
+    volatile float last = 0;
+
+    for (int32_t i = 0; i < g->n_tokens; i++)
+        if (g->tokens[i] < 0 || g->tokens[i] >= mf->desc.n_vocab)
+            abort();
+    for (size_t i = 0; i < n; i++)
+        last = g->logits[i];
+    (void)last;
+}
+
 static void open_and_read(const uint8_t *data, size_t n_bytes)
 {
     static float row[MAX_K];
@@ -42,6 +57,7 @@ static void open_and_read(const uint8_t *data, size_t n_bytes)
         decode(&mf, t, row);
     }
     (void)erne_model_file_check_padding(&mf, &err);
+    read_golden(&mf);
     erne_model_file_close(&mf);
 }
 

@@ -34,7 +34,13 @@ def planes(codec, tile64, asym, group, n, k):
     return total
 
 
-def erne_file(tensors, tokenizer=b"tokenizer"):
+def golden_section(tokens, n_rows, n_vocab=10):
+    logits = [(i * 37 % 11) - 5.0 for i in range(n_rows * n_vocab)]
+    return struct.pack(f"<4I48x{len(tokens)}i{len(logits)}f", 1, len(tokens), n_rows,
+                       n_vocab, *tokens, *logits)
+
+
+def erne_file(tensors, golden=b"", tokenizer=b"tokenizer"):
     tokenizer_at = up(256 + len(MANIFEST), 64)
     table_at = up(tokenizer_at + len(tokenizer), 128)
     data_at = end = up(table_at + 128 * len(tensors), 4096)
@@ -45,16 +51,19 @@ def erne_file(tensors, tokenizer=b"tokenizer"):
         end = offset + n_bytes
         table += struct.pack("<64sBBBBHHqqQQQQQ", name.encode(), CODECS[codec][0], tile64,
                              asym, 0, group, 0, n, k, offset, n_bytes, 0, 0, 0)
-    end = up(end, 64)
+    data_end = golden_at = up(end, 64)
+    end = up(golden_at + len(golden), 64)
     sections = ((256, len(MANIFEST)), (tokenizer_at, len(tokenizer)),
-                (table_at, len(table)), (data_at, end - data_at))
+                (table_at, len(table)), (data_at, data_end - data_at))
+    if golden:
+        sections += ((golden_at, len(golden)),)
     head = struct.pack("<8sIIQQ", b"\x89ERNE\r\n\x1a", 1, len(tensors), end + 32, 0)
     for number, (offset, n_bytes) in enumerate(sections, 1):
         head += struct.pack("<IIQQQ", number, 0, offset, n_bytes, 0)
     out = bytearray(end + 32)
     tail = struct.pack("<8sQQQ", b"ERNE-END", end + 32, 0, 0)
     for at, part in ((0, head), (256, MANIFEST), (tokenizer_at, tokenizer),
-                     (table_at, table), (end, tail)):
+                     (table_at, table), (golden_at, golden), (end, tail)):
         out[at:at + len(part)] = part
     return bytes(out)
 
@@ -72,3 +81,5 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     for seed, tensors in SEEDS.items():
         (folder / seed).write_bytes(erne_file(tensors))
+    (folder / "golden").write_bytes(erne_file(SEEDS["vectors"][:1],
+                                              golden_section([3, 9], 2)))

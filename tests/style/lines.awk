@@ -24,7 +24,7 @@ function may_include(inc) {
     if (FILENAME ~ /^converters\//)
         return inc ~ /^(converters|quantize)\// ||
             inc ~ /^runtime\/(arena|dtype|error|le|op)\.h$/ ||
-            inc ~ /^runtime\/(footprint|graph|model_desc|model_file)\.h$/ ||
+            inc ~ /^runtime\/(footprint|graph|model_check|model_desc|model_file)\.h$/ ||
             inc ~ /^runtime\/(profile|tokenizer|watch)\.h$/
     return 1
 }

@@ -34,10 +34,10 @@ void reseal(uint8_t *data, size_t n_bytes)
         reseal_records(data, &header.sections[ERNE_SECTION_TENSORS - 1]);
     /* A table that overlaps the header has changed it. */
     memcpy(&header, data, sizeof(header));
-    for (size_t i = 0; i < ERNE_SECTION_DATA - 1; i++) {
+    for (size_t i = 0; i < ERNE_N_SECTIONS; i++) {
         struct erne_disk_section *s = &header.sections[i];
 
-        if (is_inside(s, n_bytes))
+        if (i != ERNE_SECTION_DATA - 1 && s->number != 0 && is_inside(s, n_bytes))
             s->xxh3 = XXH3_64bits(data + s->offset, (size_t)s->n_bytes);
     }
     header.xxh3 = erne_header_hash(&header);

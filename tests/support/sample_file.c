@@ -54,7 +54,13 @@ int sample_init(struct sample_file *s, struct erne_error *err)
         .tokenizer_bytes = sizeof(s->tokenizer),
         .tensors = s->tensors,
         .n_tensors = SAMPLE_N_TENSORS,
+        .golden = { .tokens = s->tokens,
+                    .n_tokens = SAMPLE_N_TOKENS,
+                    .n_rows = SAMPLE_N_ROWS },
+        .n_vocab = s->desc.n_vocab,
     };
+    for (int32_t i = 0; i < SAMPLE_N_TOKENS; i++)
+        s->tokens[i] = 5 + 7 * i;
     ERNE_TRY(erne_manifest_write(&s->manifest, &s->plan.manifest_bytes, &s->desc, err));
     s->plan.manifest = s->manifest;
     return ERNE_OK;
@@ -94,17 +100,40 @@ int sample_write_tensor(const struct sample_file *s, struct erne_model_writer *w
     return st;
 }
 
+float sample_logit(size_t i)
+{
+    return (float)(i * 37 % 101) - 50.0f;
+}
+
+static int write_golden(const struct sample_file *s, struct erne_model_writer *w,
+                        struct erne_error *err)
+{
+    const size_t n = SAMPLE_N_ROWS * (size_t)s->desc.n_vocab;
+    float *logits = malloc(n * sizeof(*logits));
+    int st;
+
+    if (!logits)
+        return ERNE_ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        logits[i] = sample_logit(i);
+    st = erne_writer_golden(w, logits, err);
+    free(logits);
+    return st;
+}
+
 int sample_complete(const struct sample_file *s, struct erne_model_writer **w,
                     struct erne_error *err)
 {
-    for (size_t i = 0; i < SAMPLE_N_TENSORS; i++) {
-        const int st =
-            erne_writer_is_done(*w, i) ? ERNE_OK : sample_write_tensor(s, *w, i, err);
+    int st = ERNE_OK;
 
-        if (st < 0) {
-            erne_writer_abandon(w);
-            return st;
-        }
+    for (size_t i = 0; st == ERNE_OK && i < SAMPLE_N_TENSORS; i++)
+        if (!erne_writer_is_done(*w, i))
+            st = sample_write_tensor(s, *w, i, err);
+    if (st == ERNE_OK && s->plan.golden.tokens)
+        st = write_golden(s, *w, err);
+    if (st < 0) {
+        erne_writer_abandon(w);
+        return st;
     }
     return erne_writer_finish(w, err);
 }

@@ -6,14 +6,15 @@
 
 #include "runtime/model_file.h"
 
-enum { SAMPLE_N_TENSORS = 6 };
+enum { SAMPLE_N_TENSORS = 6, SAMPLE_N_TOKENS = 3, SAMPLE_N_ROWS = 2 };
 
 struct sample_file {
-    struct erne_model_desc desc;          /* texts are literals */
+    struct erne_model_desc desc; /* texts are literals */
     char *manifest;
     uint8_t tokenizer[37];
     struct erne_writer_tensor tensors[SAMPLE_N_TENSORS];
-    struct erne_writer_plan plan;         /* of the above; sync_bytes is 0 */
+    int32_t tokens[SAMPLE_N_TOKENS]; /* of golden logits */
+    struct erne_writer_plan plan;    /* of the above; sync_bytes is 0 */
 };
 
 int sample_init(struct sample_file *s, struct erne_error *err);
@@ -22,6 +23,9 @@ void sample_deinit(struct sample_file *s);
 /* Writes tensor i and reports it as done. */
 int sample_write_tensor(const struct sample_file *s, struct erne_model_writer *w,
                         size_t i, struct erne_error *err);
+/* Golden logit i of all rows. */
+float sample_logit(size_t i);
+
 /* Writes what is not done yet and finishes; w is freed in any case. */
 int sample_complete(const struct sample_file *s, struct erne_model_writer **w,
                     struct erne_error *err);

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "converters/convert.h"
 #include "platforms/platform.h"
 #include "quantize/tile64.h"
-#include "runtime/model_file.h"
+#include "runtime/engine.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/checkpoint.h"
 #include "tests/support/gguf_file.h"
@@ -366,6 +367,64 @@ static void test_bytes_do_not_depend_on_threads(void **state)
     }
 }
 
+/* What the reference computes now from the finished file is what it says. */
+static void test_golden_logits(void **state)
+{
+    static const char *const words[] = { NULL, "auto", "on", "off" };
+
+    (void)state;
+    write_checkpoint((struct checkpoint){ .biases = true });
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(words); i++) {
+        struct erne_engine_opts eo = erne_engine_opts_default();
+        struct erne_convert_opts opts = options(dir, "w4");
+        struct erne_engine *engine = NULL;
+        struct erne_error err = { 0 };
+        const struct erne_golden *golden;
+        float got[ERNE_GOLDEN_ROWS * CHECKPOINT_VOCAB];
+
+        opts.golden = words[i];
+        convert(&opts);
+        eo.backend = "reference";
+        assert_int_equal(erne_engine_open(&engine, dst, &eo, &err), 0);
+        golden = &engine->file.golden;
+        assert_int_equal(golden->n_rows, i == 3 ? 0 : ERNE_GOLDEN_ROWS);
+        if (golden->n_rows > 0) {
+            assert_int_equal(erne_golden_run(engine, golden, got, &err), 0);
+            assert_memory_equal(got, golden->logits, sizeof(got));
+        }
+        erne_engine_close(&engine);
+    }
+}
+
+/* Weights larger than the memory that may be used: auto leaves them out. */
+static void test_golden_logits_follow_the_memory(void **state)
+{
+    static const struct {
+        const char *word;
+        uint64_t data_bytes;
+        int n_ctx, status;
+        bool has_golden;
+    } cases[] = {
+        { NULL, 1000, 64, 0, true },        { NULL, 1001, 64, 0, false },
+        { "on", 1001, 64, 0, true },        { "off", 10, 64, 0, false },
+        { "auto", 10, 5, 0, false },        { "on", 10, 5, ERNE_EUNSUPPORTED, false },
+        { "auto", 10, 6, 0, true },         { "often", 10, 64, ERNE_EINVAL, false },
+        { "", 10, 64, ERNE_EINVAL, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(cases); i++) {
+        const struct erne_convert_opts opts = { .golden = cases[i].word };
+        struct source src = { .desc = { .n_ctx_train = cases[i].n_ctx, .n_vocab = 70 } };
+        struct convert_plan plan = { .src = &src,
+                                     .max_ram = 1000,
+                                     .data_bytes = cases[i].data_bytes };
+
+        assert_int_equal(convert_golden_plan(&plan, &opts, NULL), cases[i].status);
+        assert_int_equal(plan.has_golden, cases[i].has_golden);
+    }
+}
+
 static int cancel_at_once(void *user, uint64_t done, uint64_t total, const char *what)
 {
     size_t *n_calls = user;
@@ -687,6 +746,8 @@ int main(void)
         cmocka_unit_test(test_mixed_types_that_only_f32_holds),
         cmocka_unit_test(test_rules_choose_schemes),
         cmocka_unit_test(test_bytes_do_not_depend_on_threads),
+        cmocka_unit_test(test_golden_logits),
+        cmocka_unit_test(test_golden_logits_follow_the_memory),
         cmocka_unit_test(test_a_cancelled_conversion_goes_on),
         cmocka_unit_test(test_progress_ends_at_the_total),
         cmocka_unit_test(test_a_failed_conversion_keeps_what_is_done),

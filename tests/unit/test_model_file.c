@@ -95,6 +95,11 @@ static void test_open(void **state)
     assert_null(erne_model_file_find(&mf, ""));
     assert_null(erne_model_file_find(&mf, "zz"));
     check_ok(erne_model_file_check_padding(&mf, &err), &err);
+    assert_int_equal(mf.golden.n_tokens, SAMPLE_N_TOKENS);
+    assert_int_equal(mf.golden.n_rows, SAMPLE_N_ROWS);
+    assert_memory_equal(mf.golden.tokens, sample.tokens, sizeof(sample.tokens));
+    for (size_t i = 0; i < 2 * 70; i++)
+        assert_float_equal(mf.golden.logits[i], sample_logit(i), 0);
     erne_model_file_close(&mf);
     erne_model_file_close(&mf); /* closing twice is harmless */
 }
@@ -141,6 +146,7 @@ static void test_golden_bytes(void **state)
     const uint64_t data = (table + 6 * 128 + 4095) / 4096 * 4096;
     const size_t record = (size_t)table + 3 * 128; /* "alpha", w8 [1100, 33] */
     const size_t trailer = n_golden - 32;
+    const size_t logits = (trailer - (64 + 3 * 4 + 2 * 70 * 4)) / 64 * 64;
 
     (void)state;
     assert_memory_equal(golden,
@@ -150,7 +156,7 @@ static void test_golden_bytes(void **state)
     assert_int_equal(u32_at(8), 1);
     assert_int_equal(u32_at(12), 6);
     assert_int_equal(u64_at(16), n_golden);
-    for (uint32_t i = 0; i < 4; i++)
+    for (uint32_t i = 0; i < 5; i++)
         assert_int_equal(u64_at(32 + 32 * i), i + 1);
     assert_int_equal(u64_at(32 + 8), 256);
     assert_int_equal(u64_at(32 + 16), manifest_bytes);
@@ -161,8 +167,17 @@ static void test_golden_bytes(void **state)
     assert_int_equal(u64_at(96 + 16), 6 * 128);
     assert_true(u64_at(96 + 24) == XXH3_64bits(golden + table, 6 * 128));
     assert_int_equal(u64_at(128 + 8), data);
-    assert_int_equal(u64_at(128 + 16), trailer - data);
+    assert_int_equal(u64_at(128 + 16), logits - data);
     assert_int_equal(u64_at(128 + 24), 0);
+    assert_int_equal(u64_at(160 + 8), logits);
+    assert_int_equal(u64_at(160 + 16), 64 + 3 * 4 + 2 * 70 * 4);
+    assert_true(u64_at(160 + 24) == XXH3_64bits(golden + logits, u64_at(160 + 16)));
+    assert_int_equal(u32_at(logits), 1);
+    assert_int_equal(u32_at(logits + 4), 3);
+    assert_int_equal(u32_at(logits + 8), 2);
+    assert_int_equal(u32_at(logits + 12), 70);
+    assert_int_equal(u32_at(logits + 64 + 4), 12);          /* the second token */
+    assert_int_equal(u32_at(logits + 64 + 12), 0xc2480000); /* -50 */
     assert_true(u64_at(248) == XXH3_64bits(golden, 248));
 
     assert_string_equal((const char *)golden + record, "alpha");
@@ -192,7 +207,8 @@ static void test_other_writer(void **state)
         const char *seed;
         size_t n_tensors;
     } seeds[] = {
-        { "empty", 0 }, { "vectors", 2 }, { "w2", 2 }, { "w4", 1 }, { "w8", 1 }
+        { "empty", 0 }, { "vectors", 2 }, { "w2", 2 },
+        { "w4", 1 },    { "w8", 1 },      { "golden", 1 },
     };
 
     (void)state;
@@ -210,6 +226,7 @@ static void test_other_writer(void **state)
         check_ok(erne_model_file_open_bytes(&mf, data, n, &err), &err);
         assert_int_equal(mf.n_tensors, seeds[i].n_tensors);
         check_ok(erne_model_file_check_padding(&mf, &err), &err);
+        assert_int_equal(mf.golden.n_tokens, strcmp(seeds[i].seed, "golden") ? 0 : 2);
         erne_model_file_close(&mf);
         free(data);
     }
@@ -235,8 +252,8 @@ static void test_every_byte_damaged(void **state)
         bool is_padding = at >= 256;
 
         if (at == data_offset())
-            at = n_golden - 32;
-        for (size_t s = 0; s < 4; s++)
+            at = (size_t)u64_at(160 + 8);
+        for (size_t s = 0; s < 5; s++)
             is_padding =
                 is_padding && (at < u64_at(32 + 32 * s + 8) ||
                                at >= u64_at(32 + 32 * s + 8) + u64_at(32 + 32 * s + 16));
@@ -268,7 +285,7 @@ static void test_truncated(void **state)
         check_truncated(n);
     for (size_t n = 1; n <= 40; n++)
         check_truncated(n_golden - n);
-    for (size_t s = 0; s < 4; s++)
+    for (size_t s = 0; s < 5; s++)
         for (size_t d = 0; d < 3; d++) {
             check_truncated((size_t)u64_at(32 + 32 * s + 8) + d - 1);
             check_truncated((size_t)(u64_at(40 + 32 * s) + u64_at(48 + 32 * s)) + d - 2);
@@ -383,6 +400,82 @@ static void test_hostile_record(void **state)
     free(copy);
 }
 
+/* Four bytes of golden logits at once. */
+static void test_hostile_golden(void **state)
+{
+    static const struct {
+        size_t offset;
+        uint32_t value;
+        const char *expected; /* NULL: opens, and has none */
+    } cases[] = {
+        { 0, 2, NULL },
+        { 4, 0, "do not fit" },
+        { 4, 4, "do not fit" },
+        { 4, UINT32_MAX, "do not fit" },
+        { 8, 0, "do not fit" },
+        { 8, 4, "do not fit" },
+        { 8, UINT32_MAX, "do not fit" },
+        { 12, 69, "do not fit" },
+        { 12, UINT32_MAX, "do not fit" },
+        { 64, 70, "token 70 is not in the vocabulary" },
+        { 72, UINT32_MAX, "token -1 is not in the vocabulary" },
+    };
+    const size_t at = (size_t)u64_at(160 + 8);
+    uint8_t *copy = malloc(n_golden);
+    struct erne_error err;
+
+    (void)state;
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(cases); i++) {
+        const char *expected = cases[i].expected;
+
+        memcpy(copy, golden, n_golden);
+        memcpy(copy + at + cases[i].offset, &cases[i].value, 4);
+        reseal(copy, n_golden);
+        const int st = open_bytes(copy, n_golden, &err);
+
+        if (st != (expected ? ERNE_EFORMAT : ERNE_OK) ||
+            (expected && !strstr(err.text, expected)))
+            fail_msg("case %zu: %d %s, not %s", i, st, err.text, expected);
+    }
+    free(copy);
+}
+
+/* Its section: cut off, moved off its alignment, gone. */
+static void test_hostile_golden_section(void **state)
+{
+    static const struct {
+        uint64_t number, offset, n_bytes; /* the latter two are added */
+        const char *expected;
+    } cases[] = {
+        { 5, 0, (uint64_t)-1, "do not fit" },
+        { 5, 0, (uint64_t)-573, "cut off" },
+        { 5, 4, (uint64_t)-4, "not aligned" },
+        { 5, 1 << 20, 0, "section golden is outside" },
+        { 0, 0, 0, "section 0 is unknown" },
+        { 6, 0, 0, "section 6 is unknown" },
+    };
+    uint8_t *copy = malloc(n_golden);
+    struct erne_error err;
+
+    (void)state;
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(cases); i++) {
+        const uint64_t section[] = { cases[i].number, u64_at(168) + cases[i].offset,
+                                     u64_at(176) + cases[i].n_bytes };
+
+        memcpy(copy, golden, n_golden);
+        memcpy(copy + 160, section, sizeof(section));
+        reseal(copy, n_golden);
+        assert_int_equal(open_bytes(copy, n_golden, &err), ERNE_EFORMAT);
+        if (!strstr(err.text, cases[i].expected))
+            fail_msg("case %zu: %s, not %s", i, err.text, cases[i].expected);
+    }
+    memcpy(copy, golden, n_golden);
+    memset(copy + 160, 0, 32); /* a file as they were before */
+    reseal(copy, n_golden);
+    check_ok(open_bytes(copy, n_golden, &err), &err);
+    free(copy);
+}
+
 /* A name without an end, a tensor off its alignment, one moved onto its neighbour. */
 static void test_hostile_places(void **state)
 {
@@ -418,6 +511,32 @@ static void check_is_golden(const char *path)
     assert_int_equal(n, n_golden);
     assert_memory_equal(data, golden, n);
     free(data);
+}
+
+/* What is written can be read for the logits that are to come. */
+static void test_open_part(void **state)
+{
+    struct erne_model_writer *w;
+    struct erne_model_file mf;
+    struct erne_error err;
+    size_t n_resumed;
+
+    (void)state;
+    check_ok(erne_writer_open(&w, FILE_B, &sample.plan, &n_resumed, &err), &err);
+    assert_int_equal(erne_writer_open_part(w, &mf, &err), ERNE_EFORMAT);
+    assert_non_null(strstr(err.text, "never written"));
+    for (size_t i = 0; i < SAMPLE_N_TENSORS; i++)
+        check_ok(sample_write_tensor(&sample, w, i, &err), &err);
+    check_ok(erne_writer_open_part(w, &mf, &err), &err);
+    assert_null(mf.golden.tokens);
+    assert_int_equal(mf.n_tensors, SAMPLE_N_TENSORS);
+    for (size_t i = 0; i < SAMPLE_N_TENSORS; i++)
+        check_ok(erne_model_file_check(&mf, &mf.tensors[i], &err), &err);
+    erne_model_file_close(&mf);
+    assert_int_equal(erne_model_file_open(&mf, FILE_B ".part", &err), ERNE_EFORMAT);
+    assert_int_equal(erne_writer_finish(&w, &err), ERNE_EINVAL);
+    assert_non_null(strstr(err.text, "golden logits were not written"));
+    pf_path_remove(FILE_B ".part");
 }
 
 static void test_layout(void **state)
@@ -520,7 +639,7 @@ static void test_abandon(void **state)
     }
     w = open_writer(0, &n_resumed);
     assert_int_equal(n_resumed, SAMPLE_N_TENSORS);
-    check_ok(erne_writer_finish(&w, &err), &err);
+    check_ok(sample_complete(&sample, &w, &err), &err);
     check_is_golden(FILE_B);
 }
 
@@ -654,7 +773,7 @@ static void test_threads(void **state)
         pf_thread_join(&threads[i]);
         assert_int_equal(workers[i].status, ERNE_OK);
     }
-    check_ok(erne_writer_finish(&w, &err), &err);
+    check_ok(sample_complete(&sample, &w, &err), &err);
     check_is_golden(FILE_B);
 }
 
@@ -691,7 +810,10 @@ int main(void)
         cmocka_unit_test(test_bytes_after_the_end),
         cmocka_unit_test(test_hostile_header),
         cmocka_unit_test(test_hostile_record),
+        cmocka_unit_test(test_hostile_golden),
+        cmocka_unit_test(test_hostile_golden_section),
         cmocka_unit_test(test_hostile_places),
+        cmocka_unit_test(test_open_part),
         cmocka_unit_test(test_layout),
         cmocka_unit_test(test_resume_after_kill),
         cmocka_unit_test(test_abandon),

@@ -14,18 +14,22 @@
 #include "platforms/platform.h"
 #include "runtime/verdict.h"
 #include "runtime/verify.h"
+#include "tests/support/reseal.h"
+#include "tests/support/sample_file.h"
 #include "tests/support/shadow.h"
 #include "tests/support/tiny_model.h"
 
-#define MODEL    "test_verify.erne"
-#define VL_MODEL "test_verify_vl.erne"
-#define CACHE    "test_verify.cache"
+#define MODEL     "test_verify.erne"
+#define VL_MODEL  "test_verify_vl.erne"
+#define BAD_MODEL "test_verify_bad.erne"
+#define CACHE     "test_verify.cache"
 
 /* What visit was told. */
 struct seen {
     int n, n_wrong, n_declined;
     uint32_t ops, wrong_ops; /* bit 1 << op */
     bool whole, wrong_whole; /* the model as a whole */
+    bool golden;             /* compared with what the file says */
 };
 
 static int note(void *user, const struct erne_check *c)
@@ -44,6 +48,7 @@ static int note(void *user, const struct erne_check *c)
     if (strcmp(c->op, "model") == 0) {
         seen->whole = true;
         seen->wrong_whole = c->status == ERNE_EVERIFY;
+        seen->golden = strstr(c->shape, "of the file") != NULL;
     }
     assert_true(strlen(c->shape) > 0);
     assert_true(c->n_nodes > 0);
@@ -114,6 +119,7 @@ static void right_passes(void **state)
         fail_msg("%s", err.text);
     assert_true(text.n > 10);
     assert_true(text.whole && vl.whole);
+    assert_true(vl.golden && !text.golden); /* a converter made the former only */
     assert_int_equal(text.n_declined + vl.n_declined, 0);
     assert_int_equal(text.ops | vl.ops, (1u << ERNE_OP_COUNT) - 1);
 }
@@ -211,6 +217,34 @@ static void verdict_is_for_one_model(void **state)
     assert_true(right.n_calls[SHADOW_RUN] > 0);
 }
 
+/* Every operator is right, but not what they give together. */
+static void golden_logits_decide(void **state)
+{
+    struct shadow_config config = { 0 };
+    struct erne_model_file file;
+    struct erne_error err = { 0 };
+    struct seen seen;
+    uint8_t *data;
+    size_t n_bytes, at;
+
+    (void)state;
+    assert_int_equal(erne_model_file_open(&file, VL_MODEL, &err), 0);
+    assert_non_null(file.golden.logits);
+    at = (size_t)((const uint8_t *)file.golden.logits - file.map.data);
+    erne_model_file_close(&file);
+    data = sample_load(VL_MODEL, &n_bytes);
+    assert_non_null(data);
+    for (size_t i = 0; i < 64; i++)
+        data[at + 4 * i + 3] ^= 0x80; /* the sign of a logit */
+    reseal(data, n_bytes);
+    assert_int_equal(sample_store(BAD_MODEL, data, n_bytes), 0);
+    free(data);
+    assert_int_equal(verify(BAD_MODEL, &config, &seen, &err), ERNE_EVERIFY);
+    assert_true(seen.golden && seen.wrong_whole);
+    assert_int_equal(seen.n_wrong, 1);
+    pf_path_remove(BAD_MODEL);
+}
+
 static void declined_is_no_failure(void **state)
 {
     struct shadow_config config = { .declined_ops = 1u << ERNE_OP_ATTENTION };
@@ -279,6 +313,7 @@ int main(void)
         cmocka_unit_test(right_passes),
         cmocka_unit_test(wrong_is_routed_around),
         cmocka_unit_test(verdict_is_for_one_model),
+        cmocka_unit_test(golden_logits_decide),
         cmocka_unit_test(declined_is_no_failure),
         cmocka_unit_test(lost_is_told),
         cmocka_unit_test(damaged_verdicts),
