@@ -143,9 +143,12 @@ static int refuse_variants(const struct hf_object *text, struct erne_error *err)
         const char *key;
         double neutral;
     } numbers[] = { { "compression_ratio", 1 }, { "scale_qk_coeff", 1 } };
+    static const char *const given[] = { "rms_norm_eps", "tie_word_embeddings",
+                                         "freq_allocation", "rope_3d" };
     const struct json_file *file = text->file;
     const char *act = "silu";
 
+    ERNE_TRY(json_refuse_nulls(file, text->obj, given, ERNE_ARRAY_LEN(given), err));
     for (size_t i = 0; i < ERNE_ARRAY_LEN(numbers); i++) {
         double value = numbers[i].neutral;
 

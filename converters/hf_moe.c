@@ -115,10 +115,13 @@ static int refuse_variants(const struct hf_object *text, struct erne_error *err)
                     { "moe_routed_scaling_factor", 1 },
                     { "n_group", 1 },
                     { "topk_group", 1 } };
+    static const char *const given[] = { "moe_norm_min", "moe_norm_gate_logits",
+                                         "moe_layer_interval" };
     const struct json_file *file = text->file;
     const char *act = "softmax";
     bool norm = true;
 
+    ERNE_TRY(json_refuse_nulls(file, text->obj, given, ERNE_ARRAY_LEN(given), err));
     ERNE_TRY(json_get_text(file, text->obj, "moe_gate_act", &act, err));
     if (strcmp(act, "softmax") != 0)
         return erne_fail(err, ERNE_EUNSUPPORTED,

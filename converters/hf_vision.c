@@ -79,8 +79,15 @@ static int refuse_variants(const struct json_file *config, const json_t *vision,
 {
     static const char *const channel_keys[] = { "in_channels", "num_channels",
                                                 "in_chans" };
+    static const char *const outer[] = { "spatial_conv_size", "temporal_conv_size",
+                                         "use_temporal_conv" };
+    static const char *const inner[] = { "patch_size",          "spatial_merge_size",
+                                         "temporal_merge_size", "mlp_ratio",
+                                         "rms_norm_eps",        "layer_norm_eps" };
     const char *found = act;
 
+    ERNE_TRY(json_refuse_nulls(config, NULL, outer, ERNE_ARRAY_LEN(outer), err));
+    ERNE_TRY(json_refuse_nulls(config, vision, inner, ERNE_ARRAY_LEN(inner), err));
     ERNE_TRY(json_get_text(config, vision, "hidden_act", &found, err));
     if (strcmp(found, act) != 0)
         return erne_fail(err, ERNE_EUNSUPPORTED,

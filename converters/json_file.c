@@ -153,6 +153,15 @@ int json_get_number(const struct json_file *file, const json_t *obj, const char 
     return ERNE_OK;
 }
 
+int json_refuse_nulls(const struct json_file *file, const json_t *obj,
+                      const char *const *keys, size_t n, struct erne_error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (json_is_null(json_object_get(obj ? obj : file->root, keys[i])))
+            return wrong_type(file, keys[i], "a value, not null", err);
+    return ERNE_OK;
+}
+
 int json_get_bool(const struct json_file *file, const json_t *obj, const char *key,
                   bool *value, struct erne_error *err)
 {

@@ -39,6 +39,10 @@ int json_get_int(const struct json_file *file, const json_t *obj, const char *ke
                  int32_t *value, struct erne_error *err);
 int json_get_number(const struct json_file *file, const json_t *obj, const char *key,
                     double *value, struct erne_error *err);
+/* EFORMAT when one of keys [n] is there but null: for members whose default stands for
+ * their absence alone. */
+int json_refuse_nulls(const struct json_file *file, const json_t *obj,
+                      const char *const *keys, size_t n, struct erne_error *err);
 int json_get_bool(const struct json_file *file, const json_t *obj, const char *key,
                   bool *value, struct erne_error *err);
 /* *value points into the JSON tree. */

@@ -246,6 +246,7 @@ static void test_configurations_are_refused_by_name(void **state)
         { ", \"rope_theta\": 1e4, \"quantization_config\": {}", ERNE_EUNSUPPORTED,
           "quantization_config" },
         { ", \"rope_theta\": 1e4, \"head_dim\": 64", ERNE_EFORMAT, "head_dim" },
+        { ", \"rope_theta\": null", ERNE_EFORMAT, "rope_theta" },
         { ", \"rope_theta\": 1e4,", ERNE_EFORMAT, "config.json" },
         { ", \"rope_theta\": 1e4, \"eos_token_id\": 5000", ERNE_EFORMAT, "5000" },
     };
@@ -278,6 +279,12 @@ static void test_other_architectures_are_refused(void **state)
           "duplicate" },
         { "{\"model_type\": \"ernie4_5\", \"hidden_act\": \"gelu\"}", ERNE_EUNSUPPORTED,
           "gelu" },
+        { "{\"model_type\": \"ernie4_5\", \"hidden_size\": null}", ERNE_EFORMAT,
+          "hidden_size" },
+        { "{\"model_type\": \"ernie4_5\", \"rms_norm_eps\": null}", ERNE_EFORMAT,
+          "rms_norm_eps: expected a value" },
+        { "{\"model_type\": \"ernie4_5\", \"tie_word_embeddings\": null}", ERNE_EFORMAT,
+          "tie_word_embeddings: expected a value" },
     };
 
     (void)state;
