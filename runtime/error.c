@@ -38,7 +38,7 @@ void erne_text_one_line(char *text)
             *c = '?';
 }
 
-int erne_fail(struct erne_error *err, int status, const char *fmt, ...)
+int(erne_fail)(struct erne_error *err, int status, const char *fmt, ...)
 {
     if (err) {
         va_list args;
@@ -52,7 +52,7 @@ int erne_fail(struct erne_error *err, int status, const char *fmt, ...)
     return status;
 }
 
-int erne_fail_context(struct erne_error *err, int status, const char *fmt, ...)
+int(erne_fail_context)(struct erne_error *err, int status, const char *fmt, ...)
 {
     if (err) {
         char below[sizeof(err->text)];

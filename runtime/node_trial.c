@@ -1,6 +1,7 @@
 /* node_trial.c -- copies a node, makes up data for it, runs it. See node_trial.h. */
 #include "runtime/node_trial.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -254,13 +255,15 @@ void erne_node_trial_fill(struct erne_node_trial *t, uint64_t seed)
 
     memset(node->dst->data, 0, node->dst->n_bytes);
     for (int i = 0; i < ERNE_MAX_SRC; i++) {
+        const fill_fn fill_indices = index_fills[node->op];
         struct erne_tensor *x = node->src[i];
         uint64_t state = seed + (uint64_t)i;
 
         if (!x || x->mem == ERNE_MEM_WEIGHT || x->type == ERNE_TYPE_BANK)
             continue;
+        assert(x->type != ERNE_TYPE_I32 || fill_indices);
         if (x->type == ERNE_TYPE_I32)
-            index_fills[node->op](node, i, t->step.n_past, &state);
+            fill_indices(node, i, t->step.n_past, &state);
         else if (node->op == ERNE_OP_MOE_FFN && i == ERNE_SRC_WEIGHTS)
             fill_routing(x, &state, node->params.moe_ffn.n_used);
         else

@@ -275,7 +275,7 @@ static int place_all(struct erne_plan *plan, const struct planner *p)
 {
     struct erne_graph *g = plan->graph;
 
-    plan->order = calloc(g->n_nodes + 1, sizeof(*plan->order));
+    plan->order = calloc(g->n_nodes + 1, sizeof(struct erne_node *));
     if (!plan->order)
         return erne_fail(p->err, ERNE_ENOMEM, "no memory for a plan");
     for (size_t i = 0; i < g->n_nodes; i++) {

@@ -1,5 +1,6 @@
 /* profile_probe.c -- erne_device_profiles and erne_device_probe: the profiles that are
  * built in, and one of the machine this runs on. */
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,8 +166,10 @@ static void put_profile(struct probe *p)
     put(p, "source: probed; the bandwidth is the fastest of %d readings of 512 MiB\n",
         N_READS);
     put(p, "cpu:\n  name: \"%s\"\n  threads: %d\n", cpu, n_threads);
-    put(p, "memory:\n  total: %llu MiB\n  for_models: %llu MiB  # three quarters\n",
-        (unsigned long long)total, (unsigned long long)(total / 4 * 3));
+    put(p,
+        "memory:\n  total: %" PRIu64 " MiB\n  for_models: %" PRIu64 " MiB"
+        "  # three quarters\n",
+        total, total / 4 * 3);
     if (rate > 0)
         put(p, "  bandwidth: %llu.%llu GB/s\n", (unsigned long long)(rate / 1e9),
             (unsigned long long)(rate / 1e8) % 10);

@@ -8,6 +8,7 @@
  * stores for token t comes from the hidden state of t and from token t + 1, and is made
  * once both are known.
  */
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,7 @@ int erne_session_draft_eval(struct erne_session *s, struct erne_error *err)
     int32_t tokens[2] = { s->tokens[n_past] };
 
     ERNE_TRY(catch_up(s, n_past + 1, &logits, err));
+    assert(logits); /* the newest token was not made up for yet */
     tokens[1] = likeliest(logits, s->sampler.n_vocab);
     ERNE_TRY(erne_kvcache_grow(&s->kv, 1, err));
     ERNE_TRY(erne_phase_run(s, &d->both, tokens, &step, err));

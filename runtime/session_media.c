@@ -1,5 +1,6 @@
 /* session_media.c -- pictures and videos of a session: their features wait until the
  * placeholders of a prompt take them, one token after the other. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -222,6 +223,7 @@ static void fill_features(const struct erne_session *s, const struct erne_model_
     int32_t *rows = io->feature_rows->data, n = 0;
     float *dst = io->features->data;
 
+    assert(m->places); /* as every session whose graphs take features */
     for (int32_t t = 0; t < step->n_tok; t++) {
         const int32_t feature = m->places[step->n_past + t].feature;
 

@@ -124,9 +124,12 @@ bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
     const size_t n_key = strlen(key->text);
     char path[MAX_PATH_BYTES], text[MAX_BYTES];
     const char *at = text + n_key + strlen(label);
+    int n_text;
 
-    if (!path_of(path, dir, key) ||
-        read_all(path, text) < (int)(n_key + strlen(label) + 1) ||
+    if (!path_of(path, dir, key))
+        return false;
+    n_text = read_all(path, text);
+    if (n_text < 0 || (size_t)n_text <= n_key + strlen(label) ||
         memcmp(text, key->text, n_key) != 0 ||
         memcmp(text + n_key, label, strlen(label)) != 0)
         return false;

@@ -292,11 +292,11 @@ static int attention_run(struct erne_backend *be, const struct erne_node *node,
     struct cpu_backend *cpu = cpu_of(be);
     struct erne_arena arena = { cpu->scratch, 0, cpu->scratch_bytes };
     struct shape s = shape_of(node, erne_tensor_rows(node->dst, step));
+    struct lane lane = push_lane(&arena, &s); /* the first thread's */
     struct cpu_softmax *rows;
-    struct lane lane;
     float *out;
 
-    for (int i = 0; i <= cpu_thread(); i++)
+    for (int i = 0; i < cpu_thread(); i++)
         lane = push_lane(&arena, &s);
     if (s.n_tok > FEW_TOKENS) {
         run_batch(cpu, node, &s, &lane);

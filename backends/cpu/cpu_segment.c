@@ -163,9 +163,9 @@ static int segment_attention_run(struct erne_backend *be, const struct erne_node
     const int64_t n_chunks = (s.n_rows + UNIT_ROWS - 1) / UNIT_ROWS;
     struct erne_arena arena = { cpu->scratch, 0, cpu->scratch_bytes };
     float *packed = push_packed(&arena, node);
-    struct lane lane;
+    struct lane lane = push_lane(&arena, &s); /* the first thread's */
 
-    for (int i = 0; i <= cpu_thread(); i++)
+    for (int i = 0; i < cpu_thread(); i++)
         lane = push_lane(&arena, &s);
     for (int64_t first = 0; first < s.n_heads; first += s.n_at_once) {
         const int64_t n_heads = cpu_min(s.n_at_once, s.n_heads - first);

@@ -50,13 +50,15 @@ int cl_device_status(struct cl_device *dev, cl_int result);
     do {                                                      \
         cl_int cl_try_result_;                                \
         CL_DO(cl_try_result_, &(dev)->fn, name, __VA_ARGS__); \
-        ERNE_TRY(cl_device_status((dev), cl_try_result_));    \
+        if (cl_try_result_ != CL_SUCCESS)                     \
+            return cl_device_status((dev), cl_try_result_);   \
     } while (0)
 #define CL_TRY_MAKE(handle, dev, name, ...)                               \
     do {                                                                  \
         cl_int cl_try_result_;                                            \
         CL_MAKE((handle), cl_try_result_, &(dev)->fn, name, __VA_ARGS__); \
-        ERNE_TRY(cl_device_status((dev), cl_try_result_));                \
+        if (cl_try_result_ != CL_SUCCESS)                                 \
+            return cl_device_status((dev), cl_try_result_);               \
     } while (0)
 
 #endif

@@ -32,7 +32,7 @@ void cl_memory_init(struct cl_memory *memory, const struct cl_device *dev);
 void cl_memory_deinit(struct cl_memory *memory, struct cl_device *dev);
 
 int cl_memory_map(struct cl_memory *memory, struct cl_device *dev,
-                  const struct erne_range *range);
+                  const struct erne_range *src);
 void cl_memory_unmap(struct cl_memory *memory, struct cl_device *dev, const void *base);
 int cl_memory_upload(struct cl_memory *memory, struct cl_device *dev, const void *host,
                      size_t n_bytes);

@@ -85,7 +85,7 @@ void cl_arg_float(struct cl_launch *l, float value)
 
 void cl_arg_mem(struct cl_launch *l, cl_mem mem)
 {
-    set_arg(l, sizeof(mem), &mem);
+    set_arg(l, sizeof(cl_mem), &mem);
 }
 
 void cl_arg_local(struct cl_launch *l, size_t n_bytes)

@@ -199,7 +199,7 @@ static int list_devices(struct vk_device *dev, VkPhysicalDevice list[MAX_DEVICES
 /* The usable device with that number among the usable. */
 static int pick_device(struct vk_device *dev, int index, struct erne_error *err)
 {
-    VkPhysicalDevice list[MAX_DEVICES];
+    VkPhysicalDevice list[MAX_DEVICES] = { 0 };
     uint32_t n = 0;
     int st = list_devices(dev, list, &n), n_usable = 0;
 
@@ -382,7 +382,7 @@ int vk_device_visit(int (*visit)(void *user, const struct erne_device_info *info
                     void *user)
 {
     struct vk_device dev = { 0 };
-    VkPhysicalDevice list[MAX_DEVICES];
+    VkPhysicalDevice list[MAX_DEVICES] = { 0 };
     uint32_t n = 0;
     int st = 0, index = 0;
 

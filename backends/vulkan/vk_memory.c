@@ -50,7 +50,7 @@ static int bind_memory(struct vk_buffer *b, struct vk_device *dev, VkDeviceSize 
 static int fill_own(struct vk_buffer *b, struct vk_device *dev, bool host)
 {
     VkMemoryRequirements need;
-    void *mapped;
+    void *mapped = NULL;
     int type;
 
     ERNE_TRY(create_handle(b, dev, NULL));

@@ -159,7 +159,7 @@ static int add_pool(struct vk_recording *r, struct vk_device *dev)
 
     if (r->n_pools == r->cap_pools) {
         const size_t cap = r->cap_pools ? 2 * r->cap_pools : 4;
-        VkDescriptorPool *pools = realloc(r->pools, cap * sizeof(*pools));
+        VkDescriptorPool *pools = realloc(r->pools, cap * sizeof(VkDescriptorPool));
 
         if (!pools)
             return ERNE_ENOMEM;

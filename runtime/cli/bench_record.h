@@ -102,9 +102,9 @@ double bench_record_ts(const struct bench_record *r, double ns);
 /* In the order of the words of the option -o. */
 enum bench_format { BENCH_MD, BENCH_CSV, BENCH_JSON, BENCH_JSONL, BENCH_SQL, BENCH_NONE };
 
-/* Appends rows [n] as a document. */
+/* Appends the rows data [n] as a document. */
 int bench_write(struct cli_text *text, enum bench_format format,
-                const struct bench_layout *layout, const void *rows, size_t n,
+                const struct bench_layout *layout, const void *data, size_t n,
                 struct erne_error *err);
 
 /* Cells of a Markdown table: a line of titles and one of dashes, or of values. width:

@@ -1,6 +1,7 @@
 /* bench_suite.c -- turns a mapping in YAML into words of a command line. */
 #include "runtime/cli/bench_suite.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,8 @@ static const char *text_of(struct reader *r, int index, const char *what)
 {
     const yaml_node_t *node = yaml_document_get_node(&r->document, index);
 
-    if (node && node->type == YAML_SCALAR_NODE && node->data.scalar.length > 0 &&
+    assert(node); /* indices come from the document itself */
+    if (node->type == YAML_SCALAR_NODE && node->data.scalar.length > 0 &&
         strlen((const char *)node->data.scalar.value) == node->data.scalar.length)
         return (const char *)node->data.scalar.value;
     bad(r, &node->start_mark, what);

@@ -10,7 +10,7 @@
 
 #include "platforms/platform.h"
 
-int cli_fail(struct erne_error *err, int status, const char *fmt, ...)
+int(cli_fail)(struct erne_error *err, int status, const char *fmt, ...)
 {
     va_list args;
 

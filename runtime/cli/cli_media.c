@@ -100,7 +100,7 @@ int cli_media_add(const struct cli_media *media, size_t first,
     return st;
 }
 
-struct erne_part *cli_media_parts(const struct cli_media *media, const char *text)
+struct erne_part *cli_media_parts(const struct cli_media *media, char *text)
 {
     struct erne_part *parts = calloc(media->n + 1, sizeof(*parts));
 

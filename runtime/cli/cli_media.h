@@ -33,7 +33,8 @@ int cli_media_count(const struct cli_media *media, const struct cli_model *model
 int cli_media_add(const struct cli_media *media, size_t first,
                   const struct cli_model *model, struct erne_error *err);
 
-/* Parts of a message, media before text: [media->n + 1], free() them. NULL: no memory. */
-struct erne_part *cli_media_parts(const struct cli_media *media, const char *text);
+/* Parts of a message, media before text, which the last part then points to: [media->n +
+ * 1], free() them. NULL: no memory. */
+struct erne_part *cli_media_parts(const struct cli_media *media, char *text);
 
 #endif
