@@ -86,6 +86,8 @@ int convert_device_fit(struct convert_plan *plan, struct erne_error *err)
     desc->kv_type = source_copy_text(d->profile.kv_type, strlen(d->profile.kv_type));
     desc->n_ctx = d->n_ctx;
     desc->n_batch = d->profile.n_batch;
+    desc->ram_mib =
+        d->verdict == CONVERT_STREAMS ? (int32_t)(d->profile.model_bytes >> 20) : 0;
     return desc->name && desc->kv_type ? ERNE_OK
                                        : erne_fail(err, ERNE_ENOMEM, "out of memory");
 }

@@ -68,6 +68,14 @@ struct pf_map {
 /* Maps a whole file read-only. An empty file gives data == NULL and is no error. */
 int pf_map_file(struct pf_map *map, struct pf_file *file);
 void pf_map_close(struct pf_map *map);
+/* Hints about a range: from now on nothing of it is read that nobody asked for; it will
+ * be read soon, so that the system starts; it will not be, so that its memory is free for
+ * others (read again, it comes from the file; pages that the range covers only in part
+ * stay). */
+void pf_map_sparse(const struct pf_map *map, size_t offset, size_t n_bytes);
+void pf_map_ahead(const struct pf_map *map, size_t offset, size_t n_bytes);
+void pf_map_forget(const struct pf_map *map, struct pf_file *file, size_t offset,
+                   size_t n_bytes);
 
 /* Zeroed pages from the system that cost memory only once touched. NULL on failure. */
 void *pf_pages_alloc(size_t n_bytes);

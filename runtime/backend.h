@@ -17,6 +17,8 @@ enum { ERNE_MAX_BACKENDS = 8 };
 struct erne_backend {
     const struct erne_backend_fns *fns;
     uint32_t refused_ops; /* bit 1 << op: the planner offers none; from a verification */
+    struct erne_expert_cache *experts; /* the engine's; NULL: all are in memory. Only host
+                                          memory has one: devices get no experts then */
 };
 
 struct erne_backend_opts {

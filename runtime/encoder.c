@@ -20,6 +20,9 @@ int erne_encoder_init(struct erne_encoder *enc, struct erne_engine *engine,
 
 void erne_encoder_reset(struct erne_encoder *enc)
 {
+    if (enc->claimed > 0)
+        erne_engine_unclaim(enc->engine, enc->claimed);
+    enc->claimed = 0;
     erne_plan_deinit(&enc->plan);
     erne_graph_deinit(&enc->graph);
     enc->n_frames = 0;
@@ -170,6 +173,16 @@ static void fill_positions(const struct erne_encoder *enc)
     }
 }
 
+/* Takes the plan's memory out of what the engine may use. */
+static int claim(struct erne_encoder *enc, struct erne_error *err)
+{
+    const uint64_t n_bytes = enc->plan.step.cap + enc->plan.scratch_bytes;
+
+    ERNE_TRY(erne_engine_claim(enc->engine, n_bytes, err));
+    enc->claimed = n_bytes;
+    return 0;
+}
+
 int erne_encoder_place(struct erne_encoder *enc, int32_t n_rows, int32_t n_cols,
                        int32_t n_frames, struct erne_error *err)
 {
@@ -184,6 +197,8 @@ int erne_encoder_place(struct erne_encoder *enc, int32_t n_rows, int32_t n_cols,
     erne_encoder_reset(enc);
     ERNE_TRY(erne_vision_build(&enc->graph, &enc->io, &in, err));
     st = erne_engine_plan(enc->engine, &enc->plan, ERNE_PHASE_VISION, &enc->graph, err);
+    if (st == 0)
+        st = claim(enc, err);
     if (st < 0) {
         erne_encoder_reset(enc);
         return st;

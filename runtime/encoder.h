@@ -19,6 +19,7 @@ struct erne_encoder {
     /* The graph that is placed, for frames of n_rows x n_cols patches, n_frames of them
      * at a time; n_frames 0: none is. */
     int32_t n_rows, n_cols, n_frames;
+    uint64_t claimed; /* bytes, of the engine */
     struct erne_graph graph;
     struct erne_vision_io io;
     struct erne_plan plan;

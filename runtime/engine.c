@@ -8,6 +8,7 @@
 #include "runtime/models/model.h"
 #include "runtime/positions.h"
 #include "runtime/rope.h"
+#include "runtime/tok.h"
 #include "runtime/verdict.h"
 
 enum { MAX_THREADS = 4096 };
@@ -28,7 +29,8 @@ struct opening {
     const struct erne_backend_fns *const *list;
     void *hook;
     struct erne_error *err;
-    const char *cache_dir; /* is there; NULL: none */
+    const char *cache_dir;  /* is there; NULL: none */
+    uint64_t program_bytes; /* that the process took before the model */
 };
 
 static bool is_device(const struct erne_backend_fns *fns)
@@ -49,8 +51,9 @@ static void apply_verdict(struct erne_opened *opened, const struct erne_engine *
         !erne_verdict_load(o->cache_dir, &key, &opened->be->refused_ops) ||
         opened->be->refused_ops == 0)
         return;
-    n = snprintf(line, sizeof(line), "%s:%d failed verification, others compute:",
-                 opened->be->fns->name, opened->device);
+    n = snprintf(line, sizeof(line),
+                 "%s:%d failed verification, others compute:", opened->be->fns->name,
+                 opened->device);
     for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
         if (opened->be->refused_ops >> op & 1 && n < (int)sizeof(line))
             n += snprintf(line + n, sizeof(line) - (size_t)n, " %s", erne_op_name(op));
@@ -83,6 +86,7 @@ static int open_for(struct erne_engine *e, enum erne_phase_kind kind,
         return erne_fail(o->err, ERNE_EFAIL, "more than %d backends", ERNE_MAX_BACKENDS);
     if (opened == e->opened + e->n_opened) {
         ERNE_TRY(choice.fns->open(&opened->be, &be_opts, o->err));
+        opened->be->experts = e->experts;
         opened->device = choice.device;
         e->n_opened++;
         if (is_device(choice.fns))
@@ -183,6 +187,20 @@ static int check_hashes(const struct erne_engine *e, struct erne_error *err)
     return 0;
 }
 
+/* Only where memory is limited: by the caller, else by the device of the file. */
+static int open_experts(struct erne_engine *e, const struct opening *o)
+{
+    const uint64_t limit = o->opts->ram_bytes > 0
+                               ? o->opts->ram_bytes
+                               : (uint64_t)e->file.desc.device.ram_mib << 20;
+    const uint64_t tables = e->tokenizer ? e->tokenizer->table_bytes : 0;
+
+    if (limit == 0 || !e->file.file)
+        return 0;
+    return erne_expert_cache_open(&e->experts, &e->file, limit, o->program_bytes + tables,
+                                  o->err);
+}
+
 /* What follows once the file is open; its errors do not name the file. */
 static int open_rest(struct erne_engine *e, const struct opening *o)
 {
@@ -199,6 +217,7 @@ static int open_rest(struct erne_engine *e, const struct opening *o)
         return erne_fail(err, ERNE_ENOMEM, "no memory for RoPE frequencies");
     if (pf_mutex_create(&e->run_lock) < 0)
         return erne_fail(err, ERNE_ENOMEM, "no memory for a lock");
+    ERNE_TRY(open_experts(e, o));
     ERNE_TRY(open_backends(e, o));
     fill_info(e);
     return 0;
@@ -223,7 +242,11 @@ int erne_engine_open_on(struct erne_engine **out, const char *path,
                         const struct erne_backend_fns *const *list, void *hook,
                         struct erne_error *err)
 {
-    const struct opening o = { opts, list, hook, err, NULL };
+    const struct opening o = { .opts = opts,
+                               .list = list,
+                               .hook = hook,
+                               .err = err,
+                               .program_bytes = pf_memory_peak() };
     struct erne_engine *e;
     int st;
 
@@ -289,6 +312,7 @@ void erne_engine_close(struct erne_engine **engine)
         return;
     for (int i = 0; i < e->n_opened; i++)
         e->opened[i].be->fns->close(e->opened[i].be);
+    erne_expert_cache_close(&e->experts);
     pf_mutex_destroy(&e->run_lock);
     erne_tokenizer_close(&e->tokenizer);
     erne_model_file_close(&e->file);
@@ -393,6 +417,40 @@ int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
         lose(engine, plan->failed);
     pf_mutex_unlock(engine->run_lock);
     return st;
+}
+
+int erne_engine_claim(struct erne_engine *engine, uint64_t n_bytes,
+                      struct erne_error *err)
+{
+    int st;
+
+    if (!engine->experts)
+        return 0;
+    pf_mutex_lock(engine->run_lock);
+    st = erne_expert_cache_claim(engine->experts, n_bytes, err);
+    pf_mutex_unlock(engine->run_lock);
+    return st;
+}
+
+void erne_engine_unclaim(struct erne_engine *engine, uint64_t n_bytes)
+{
+    if (!engine->experts)
+        return;
+    pf_mutex_lock(engine->run_lock);
+    erne_expert_cache_unclaim(engine->experts, n_bytes);
+    pf_mutex_unlock(engine->run_lock);
+}
+
+struct erne_expert_stats erne_engine_expert_stats(const struct erne_engine *engine)
+{
+    struct erne_expert_stats stats = { 0 };
+
+    if (!engine->experts)
+        return stats;
+    pf_mutex_lock(engine->run_lock);
+    stats = erne_expert_cache_stats(engine->experts);
+    pf_mutex_unlock(engine->run_lock);
+    return stats;
 }
 
 bool erne_engine_may_fall_back(const struct erne_engine *engine)

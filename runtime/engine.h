@@ -4,6 +4,7 @@
 #define ERNE_ENGINE_H
 
 #include "runtime/backend.h"
+#include "runtime/expert_cache.h"
 #include "runtime/model_file.h"
 #include "runtime/placement.h"
 #include "runtime/plan.h"
@@ -25,6 +26,7 @@ struct erne_engine {
     int n_opened;
     /* What each phase may use, best first, then NULL. */
     struct erne_backend *backends[ERNE_PHASE_COUNT][ERNE_MAX_BACKENDS + 1];
+    struct erne_expert_cache *experts; /* NULL: all stay in memory. Under run_lock */
     struct erne_model_info info;
     float *inv_freq; /* of the language model's RoPE: erne_rope_text_freqs */
     bool fallback;    /* go on without a device that was lost */
@@ -55,6 +57,12 @@ int erne_engine_plan(struct erne_engine *engine, struct erne_plan *plan,
                      struct erne_error *err);
 int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
                     const struct erne_step *step, struct erne_error *err);
+
+/* Takes memory out of opts.ram_bytes for a session, and gives it back. ENOMEM: so much is
+ * not left. */
+int erne_engine_claim(struct erne_engine *engine, uint64_t n_bytes,
+                      struct erne_error *err);
+void erne_engine_unclaim(struct erne_engine *engine, uint64_t n_bytes);
 
 /* Whether a device may be lost, and sessions are to go on then. */
 bool erne_engine_may_fall_back(const struct erne_engine *engine);

@@ -109,35 +109,9 @@ static int open_outline(struct erne_engine **engine, const struct erne_footprint
 
 /* ------------------------------------------------------------------ steps */
 
-static uint64_t max2(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* Activations of a phase, of whose logits only n_out rows are ever asked for. */
-static uint64_t phase_bytes(const struct erne_phase *phase,
-                            const struct erne_model_desc *desc, int32_t n_out)
-{
-    const int32_t idle = phase->max_tokens - n_out;
-
-    return phase->max_tokens == 0
-               ? 0
-               : phase->plan.step.cap -
-                     (uint64_t)idle * sizeof(float) * (uint64_t)desc->n_vocab;
-}
-
 static void add_session(struct erne_footprint *out, const struct erne_session *s)
 {
-    const struct erne_model_desc *desc = &s->engine->file.desc;
-    const struct erne_phase *phases[] = { &s->decode, &s->prefill, &s->draft.both,
-                                          &s->draft.few, &s->draft.many };
-    uint64_t scratch = 0;
-
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(phases); i++) {
-        out->step += phase_bytes(phases[i], desc, phases[i] == &s->draft.both ? 2 : 1);
-        scratch = max2(scratch, phases[i]->plan.scratch_bytes);
-    }
-    out->step += scratch;
+    out->step = erne_session_step_bytes(s);
     out->kv_a_page =
         s->kv.page_bytes * 2 * (uint64_t)s->kv.n_layers +
         (sizeof(*s->tokens) + (s->media.places ? sizeof(*s->media.places) : 0)) *

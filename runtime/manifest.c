@@ -70,6 +70,7 @@ const struct manifest_field manifest_fields[] = {
     { "device.kv_type", TEXT, false, AT(device.kv_type) },
     { "device.context", INT, false, AT(device.n_ctx) },
     { "device.batch", INT, false, AT(device.n_batch) },
+    { "device.ram_mib", INT, false, AT(device.ram_mib) },
     { "stop_tokens", STOPS, false, AT(stop) },
     { "chat.template", TEXT, false, AT(chat.template_name) },
     { "chat.begin", TEXT, false, AT(chat.begin) },
@@ -139,6 +140,8 @@ bool manifest_has(const struct erne_model_desc *desc, const struct manifest_fiel
         desc->rope_sections[0] == 0)
         return false;
     if (strncmp(f->place, "device.", 7) == 0 && !desc->device.name)
+        return false;
+    if (f->offset == AT(device.ram_mib) && desc->device.ram_mib == 0)
         return false;
     if (f->offset == AT(n_mtp) && desc->n_mtp == 0)
         return false;

@@ -64,6 +64,7 @@ struct erne_device_desc {
     char *name;
     char *kv_type;                 /* "f16" */
     int32_t n_ctx, n_batch;
+    int32_t ram_mib;               /* 0: everything fits; else experts must stream */
 };
 
 struct erne_model_desc {

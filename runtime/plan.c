@@ -79,6 +79,9 @@ static int offer_room(struct erne_plan *plan, struct erne_backend *be,
     *why = ": failed verification";
     if (be->refused_ops >> node->op & 1)
         return 1;
+    *why = ": experts stream from the file";
+    if (be->experts && node->op == ERNE_OP_MOE_FFN && erne_backend_is_device(be))
+        return 1;
     *why = "";
     st = erne_node_offer(be, node);
     if (st == 0) {

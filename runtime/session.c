@@ -113,6 +113,45 @@ static void unplan_all(struct erne_session *s)
     s->last_logits = NULL;
 }
 
+/* Activations of a phase, of whose logits only n_out rows are ever asked for. */
+static uint64_t phase_bytes(const struct erne_phase *phase,
+                            const struct erne_model_desc *desc, int32_t n_out)
+{
+    const int32_t idle = phase->max_tokens - n_out;
+
+    return phase->max_tokens == 0
+               ? 0
+               : phase->plan.step.cap -
+                     (uint64_t)idle * sizeof(float) * (uint64_t)desc->n_vocab;
+}
+
+uint64_t erne_session_step_bytes(const struct erne_session *s)
+{
+    const struct erne_model_desc *desc = &s->engine->file.desc;
+    const struct erne_phase *phases[] = { &s->decode, &s->prefill, &s->draft.both,
+                                          &s->draft.few, &s->draft.many };
+    uint64_t n_bytes = 0, scratch = 0;
+
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(phases); i++) {
+        const struct erne_phase *phase = phases[i];
+
+        n_bytes += phase_bytes(phase, desc, phase == &s->draft.both ? 2 : 1);
+        if (phase->plan.scratch_bytes > scratch)
+            scratch = phase->plan.scratch_bytes;
+    }
+    return n_bytes + scratch;
+}
+
+/* Takes its memory out of what the engine may use. */
+static int claim(struct erne_session *s, struct erne_error *err)
+{
+    const uint64_t n_bytes = s->kv.memory_bytes + erne_session_step_bytes(s);
+
+    ERNE_TRY(erne_engine_claim(s->engine, n_bytes, err));
+    s->claimed = n_bytes;
+    return 0;
+}
+
 static int init_all(struct erne_session *s, const struct erne_session_opts *opts,
                     struct erne_error *err)
 {
@@ -133,7 +172,8 @@ static int init_all(struct erne_session *s, const struct erne_session_opts *opts
     ERNE_TRY(erne_kvcache_init(&s->kv, desc, n_ctx, kv_type, err));
     ERNE_TRY(erne_session_media_init(s, opts->vision_rule, n_ctx, err));
     ERNE_TRY(erne_session_draft_init(s, opts->n_draft, err));
-    return plan_all(s, err);
+    ERNE_TRY(plan_all(s, err));
+    return claim(s, err);
 }
 
 int erne_session_create(struct erne_session **out, struct erne_engine *engine,
@@ -172,6 +212,7 @@ void erne_session_destroy(struct erne_session **session)
     if (!s)
         return;
     unplan_all(s);
+    erne_engine_unclaim(s->engine, s->claimed);
     erne_kvcache_deinit(&s->kv);
     erne_sampler_deinit(&s->sampler);
     erne_session_media_deinit(s);

@@ -72,6 +72,7 @@ struct erne_session {
     struct erne_sampler sampler;
     struct erne_session_media media;
     struct erne_session_draft draft;
+    uint64_t claimed;         /* bytes, of the engine */
     int32_t n_batch;          /* tokens a step takes at most */
     bool is_stale;            /* a device was lost with the context's keys and values */
     int32_t *tokens;          /* [kv.n_ctx]: the context, kv.n_past of them */
@@ -89,6 +90,10 @@ void erne_phase_deinit(struct erne_phase *phase);
 int erne_phase_run(struct erne_session *s, struct erne_phase *phase,
                    const int32_t *tokens, const struct erne_step *step,
                    struct erne_error *err);
+
+/* Bytes of activations and scratch that steps touch as long as nobody asks for other
+ * logits than those of the last token. */
+uint64_t erne_session_step_bytes(const struct erne_session *s);
 
 /* ------------------------------------------------------- session_media.c */
 

@@ -4,12 +4,14 @@
  * are read once a step, for all its tokens. The team then goes through three phases: gate
  * and up tiles of all experts into hidden rows [slots, n_ff]; hidden rows to int8; down
  * tiles, experts in ascending order, so that a token's sum has the same order for any
- * number of threads and whatever other tokens are in the step.
+ * number of threads and whatever other tokens are in the step. Where memory is limited
+ * this is done for a few experts after the other, while the next come from the disk.
  */
 #include "backends/cpu/cpu.h"
 
 #include <string.h>
 
+#include "runtime/expert_cache.h"
 #include "runtime/route.h"
 
 /* ----------------------------------------------------------------- route */
@@ -53,6 +55,7 @@ struct moe {
     const struct erne_node *node;
     const struct erne_tensor *up, *down; /* banks */
     int64_t n_tok, n_experts, n_ff;
+    int64_t first, end; /* experts of this batch */
     bool is_int;
     float *acc;     /* [CPU_CHUNK, 64] of this thread */
     int32_t *start; /* [n_experts + 1]: slots start[e] .. start[e + 1] are expert e's */
@@ -187,12 +190,12 @@ static void gate_up(const struct moe *m)
     enum { READING = 4 };
     const int64_t n_tiles = first_of(m->up)->planes.n_pad / ERNE_TILE_ROWS;
     int64_t total = 0, at = 0;
-    for (int64_t e = 0; e < m->n_experts; e++) {
+    for (int64_t e = m->first; e < m->end; e++) {
         const int64_t n = m->start[e + 1] - m->start[e];
         total += n > 0 ? n_tiles * (n + READING) : 0;
     }
     const struct cpu_range mine = cpu_share(total);
-    for (int64_t e = 0; e < m->n_experts; e++) {
+    for (int64_t e = m->first; e < m->end; e++) {
         const int64_t n = m->start[e + 1] - m->start[e], cost = n + READING;
         for (int64_t tile = 0; n > 0 && tile < n_tiles; tile++, at += cost) {
             if (at >= mine.first && at < mine.end)
@@ -203,8 +206,9 @@ static void gate_up(const struct moe *m)
 
 static void quantise_hidden(const struct moe *m)
 {
-    const struct cpu_range slots = cpu_share(m->start[m->n_experts]);
-    for (int64_t s = slots.first; s < slots.end; s++)
+    const int64_t first = m->start[m->first];
+    const struct cpu_range slots = cpu_share(m->start[m->end] - first);
+    for (int64_t s = first + slots.first; s < first + slots.end; s++)
         m->cpu->kernels.quantise(&m->mid, s, m->hidden + s * m->n_ff);
 }
 
@@ -250,8 +254,9 @@ static void down(const struct moe *m)
     const int64_t end = cpu_min(tiles.end * ERNE_TILE_ROWS, m->down->dim[1]);
     if (col >= end)
         return;
-    begin_columns(m, col, end - col);
-    for (int64_t e = 0; e < m->n_experts; e++) {
+    if (m->first == 0)
+        begin_columns(m, col, end - col);
+    for (int64_t e = m->first; e < m->end; e++) {
         for (int64_t s = m->start[e]; s < m->start[e + 1]; s += CPU_CHUNK) {
             const int64_t n = cpu_min(CPU_CHUNK, m->start[e + 1] - s);
             for (int64_t tile = tiles.first; tile < tiles.end; tile++)
@@ -261,6 +266,30 @@ static void down(const struct moe *m)
 }
 
 /* -------------------------------------------------------------- the node */
+
+/* Sets the end of the batch behind m->first, and lets the system read its experts. */
+static void fetch(struct moe *m)
+{
+    struct erne_expert_cache *experts = m->cpu->base.experts;
+    m->end = m->n_experts;
+    if (experts == NULL)
+        return;
+    m->end = erne_expert_cache_batch(experts, m->up, m->start, m->first);
+    if (cpu_thread() == 0)
+        erne_expert_cache_fetch(experts, m->up, m->start, m->first, m->end);
+}
+
+/* All phases for the experts of a batch. */
+static void compute(const struct moe *m)
+{
+    gate_up(m);
+    cpu_barrier(m->cpu);
+    if (m->is_int) {
+        quantise_hidden(m);
+        cpu_barrier(m->cpu);
+    }
+    down(m);
+}
 
 /* x: [T, K], weights: [T, E], gate_up, down: banks, residual, dst: [T, K'] */
 static int ffn_run(struct erne_backend *be, const struct erne_node *node,
@@ -284,13 +313,16 @@ static int ffn_run(struct erne_backend *be, const struct erne_node *node,
         gather(&m);
         cpu_barrier(cpu);
     }
-    gate_up(&m);
-    cpu_barrier(cpu);
-    if (m.is_int) {
-        quantise_hidden(&m);
+    fetch(&m);
+    while (m.end < m.n_experts) {
+        struct moe next = m;
+        next.first = m.end;
+        fetch(&next);
+        compute(&m);
         cpu_barrier(cpu);
+        m = next;
     }
-    down(&m);
+    compute(&m);
     return ERNE_OK;
 }
 

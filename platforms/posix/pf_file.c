@@ -200,3 +200,46 @@ void pf_map_close(struct pf_map *map)
         munmap((void *)map->data, map->n_bytes);
     *map = (struct pf_map){ 0 };
 }
+
+/* madvise takes whole pages, and leaves errno, which is the caller's, alone here. */
+static void advise(const struct pf_map *map, size_t begin, size_t end, int advice)
+{
+    const int keep = errno;
+
+    if (begin < end)
+        (void)madvise((uint8_t *)map->data + begin, end - begin, advice);
+    errno = keep;
+}
+
+void pf_map_sparse(const struct pf_map *map, size_t offset, size_t n_bytes)
+{
+    const size_t begin = offset / pf_page_size() * pf_page_size();
+
+    advise(map, begin, offset + n_bytes, MADV_RANDOM);
+#ifdef MADV_NOHUGEPAGE
+    advise(map, begin, offset + n_bytes, MADV_NOHUGEPAGE);
+#endif
+}
+
+void pf_map_ahead(const struct pf_map *map, size_t offset, size_t n_bytes)
+{
+    /* Linux reads no more a call than a disk's read-ahead, of which this is the usual. */
+    const size_t piece = (size_t)128 << 10, end = offset + n_bytes;
+
+    for (size_t at = offset / piece * piece; at < end; at += piece)
+        advise(map, at, at + piece < end ? at + piece : end, MADV_WILLNEED);
+}
+
+void pf_map_forget(const struct pf_map *map, struct pf_file *file, size_t offset,
+                   size_t n_bytes)
+{
+    /* Linux shows a process pages around those that it reads, too: these go with it. */
+    const size_t page = pf_page_size(), around = 16 * page;
+    const size_t begin = (offset + page - 1) / page * page;
+    const size_t end = (offset + n_bytes) / page * page;
+
+    advise(map, begin < around ? 0 : begin - around,
+           end + around < map->n_bytes ? end + around : map->n_bytes, MADV_DONTNEED);
+    if (begin < end)
+        pf_file_drop_cache(file, begin, end - begin);
+}

@@ -172,3 +172,29 @@ void pf_map_close(struct pf_map *map)
         UnmapViewOfFile(map->data);
     *map = (struct pf_map){ 0 };
 }
+
+void pf_map_sparse(const struct pf_map *map, size_t offset, size_t n_bytes)
+{
+    (void)map, (void)offset, (void)n_bytes; /* Windows reads few pages on its own */
+}
+
+void pf_map_ahead(const struct pf_map *map, size_t offset, size_t n_bytes)
+{
+    WIN32_MEMORY_RANGE_ENTRY range = { .VirtualAddress = (uint8_t *)map->data + offset,
+                                       .NumberOfBytes = n_bytes };
+
+    (void)PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0);
+}
+
+void pf_map_forget(const struct pf_map *map, struct pf_file *file, size_t offset,
+                   size_t n_bytes)
+{
+    const size_t page = pf_page_size();
+    const size_t begin = (offset + page - 1) / page * page;
+    const size_t end = (offset + n_bytes) / page * page;
+
+    (void)file;
+    /* Unlocking what was never locked takes it out of the working set. */
+    if (begin < end)
+        (void)VirtualUnlock((uint8_t *)map->data + begin, end - begin);
+}

@@ -91,6 +91,9 @@ const struct cli_option cli_options[] = {
       "tokens to guess ahead: 0 or 1 (default: what the model can); same answers" },
     { "-t, --threads", "N", CLI_INT, AT(engine.n_threads), 1, 4096, COMPUTE,
       "threads to compute with (default: one a core)" },
+    { "--ram", "SIZE", CLI_SIZE, AT(engine.ram_bytes), 1, 0x1p63, TIMED,
+      "memory to take at most, as 8G: experts that do not fit are read from the file as "
+      "they are needed (default: the device's, else all stay in memory)" },
     { "--backend", "NAME", CLI_TEXT, AT(engine.backend), 0, 0, COMPUTE,
       "what computes: auto, cpu, vulkan, opencl, reference (see erne devices), or one "
       "for each phase, as vision=vulkan,prefill=vulkan,decode=cpu" },

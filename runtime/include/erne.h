@@ -114,6 +114,10 @@ struct erne_engine_opts {
     int n_threads;         /* 0: one a physical core; at most 4096 */
     bool check_hashes;     /* verify every tensor's hash before use (reads the file) */
     const char *cache_dir; /* a folder for compiled kernels, is created; NULL: none */
+    uint64_t ram_bytes;    /* memory to take at most: experts that do not fit are read
+                              from the file when they are needed, by the CPU alone;
+                              results are the same. 0: as the file was made for, else no
+                              limit */
     int time_limit_ms;     /* for a device to answer, then it is lost; 0: its default */
     bool fallback;         /* when a device is lost, sessions evaluate their tokens again
                               on the CPU and go on (default); false: EDEVICE */
@@ -151,6 +155,18 @@ struct erne_model_info {
 };
 
 ERNE_API const struct erne_model_info *erne_engine_info(const struct erne_engine *engine);
+
+/* How experts came into memory where opts.ram_bytes limits it; else all 0. */
+struct erne_expert_stats {
+    uint64_t ram_bytes;      /* the limit */
+    uint64_t capacity;       /* of these, for experts at the moment */
+    uint64_t n_bytes;        /* of all experts */
+    uint64_t n_used, n_hits; /* experts used, one a layer and step; found in memory */
+    uint64_t bytes_read;     /* of the others */
+};
+
+ERNE_API struct erne_expert_stats
+erne_engine_expert_stats(const struct erne_engine *engine);
 
 /* Whether generation should end after this token. */
 ERNE_API bool erne_engine_is_stop(const struct erne_engine *engine, int32_t token);

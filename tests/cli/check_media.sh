@@ -95,6 +95,9 @@ expect 3 'lib.sh' run "$m" --image "$2/cli/lib.sh" -p x
 expect 2 '--image' run "$m" --image
 expect 2 'no such rule' run "$m" --vision-rule 'no such rule' -p x
 expect 1 'context length exceeded' run "$m" --image "$pictures/002.png" -p x -c 8
+expect 5 'MiB of memory are too few' run "$m" --ram 1M -p x
+expect 2 '--ram' run "$m" --ram much -p x
+expect 0 'experts found in memory' run "$m" --ram 4G -p x -n 2 -c 64
 model gguf-ernie
 "$erne" convert "$golden/gguf-ernie/model.gguf" -o "$scratch/text.erne" \
     --chat-template ernie >"$out" 2>"$err" || failed 'convert with a chat template'

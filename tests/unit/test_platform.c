@@ -175,6 +175,35 @@ static void test_map(void **state)
     assert_int_equal(pf_path_remove(file_a), 0);
 }
 
+/* Hints change nothing that is read. */
+static void test_map_hints(void **state)
+{
+    enum { N = 300000 };
+    char *text = malloc(N + 1);
+    struct pf_file *file = NULL;
+    struct pf_map map;
+
+    (void)state;
+    assert_non_null(text);
+    for (int i = 0; i < N; i++)
+        text[i] = (char)('a' + i / 7 % 26);
+    text[N] = '\0';
+    write_file(file_a, text);
+    assert_int_equal(pf_file_open(&file, file_a, PF_READ), 0);
+    assert_int_equal(pf_map_file(&map, file), 0);
+    for (size_t at = 1; at + 100000 < N; at += 70000) {
+        pf_map_sparse(&map, at, 100000);
+        pf_map_ahead(&map, at, 100000);
+        assert_memory_equal(map.data, text, N);
+        pf_map_forget(&map, file, at, 100000);
+        assert_memory_equal(map.data, text, N);
+    }
+    pf_map_close(&map);
+    pf_file_close(&file);
+    assert_int_equal(pf_path_remove(file_a), 0);
+    free(text);
+}
+
 static void test_pages(void **state)
 {
     size_t page = pf_page_size(), n_bytes = 4 * page;
@@ -382,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_folders),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_map),
+        cmocka_unit_test(test_map_hints),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_cpu_and_clock),
