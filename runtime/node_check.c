@@ -1,21 +1,12 @@
-/* node_check.c -- see node_check.h.
- *
- * A node's inputs get memory of their own, side by side as in a plan's arena; weights are
- * those of the model. Backend and reference start from the same bytes, and all but the
- * elements of the result must be the same afterwards, too.
- */
+/* node_check.c -- see node_check.h. Backend and reference start from the same bytes
+ * (node_trial.h), and all but the elements of the result must be the same afterwards. */
 #include "runtime/node_check.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <xxhash.h>
 
-#include "platforms/platform.h"
 #include "runtime/node_fill.h"
-
-enum { ALIGN = 256, N_TENSORS = ERNE_MAX_SRC + 1 };
+#include "runtime/node_trial.h"
 
 /* ------------------------------------------------------------ telling apart */
 
@@ -119,232 +110,46 @@ double erne_node_limit(const struct erne_node *node)
     return w && erne_codec_is_int(w->scheme.codec) ? 3e-2 : limit;
 }
 
-/* ---------------------------------------------------------------- the copy */
+/* ---------------------------------------------------------------- checking */
 
-/* A node on memory of its own. Sources with the same root share it here, too. */
-struct copy {
-    struct erne_node node;
-    struct erne_tensor tensors[N_TENSORS]; /* sources, then dst */
-    struct erne_tensor roots[N_TENSORS];
-    const struct erne_tensor *of[N_TENSORS]; /* the original of each root */
-    int n_roots;
-    size_t n_bytes;
-    uint8_t *memory, *start, *want; /* [n_bytes]: now, before a run, by the reference */
-};
-
-static struct erne_tensor *root_in(struct copy *c, struct erne_tensor *original)
+static int check_rounds(struct erne_node_trial *got, struct erne_node_trial *want,
+                        const struct erne_node_task *task, double *error)
 {
-    struct erne_tensor *root = erne_tensor_root(original);
-    int i = 0;
+    uint64_t rng = task->seed;
 
-    while (i < c->n_roots && c->of[i] != root)
-        i++;
-    if (i == c->n_roots) {
-        c->of[c->n_roots++] = root;
-        c->roots[i] = *root;
-        c->roots[i].state = NULL;
-        if (root->mem != ERNE_MEM_WEIGHT)
-            c->roots[i].mem = ERNE_MEM_STEP;
-    }
-    return &c->roots[i];
-}
-
-static void copy_node(struct copy *c, const struct erne_node *node)
-{
-    *c = (struct copy){ .node = *node };
-    c->node.impl = NULL;
-    c->node.state = NULL;
-    for (int i = 0; i < N_TENSORS; i++) {
-        struct erne_tensor *t = i < ERNE_MAX_SRC ? node->src[i] : node->dst, *mine;
-
-        if (!t)
-            continue;
-        mine = root_in(c, t);
-        if (t->parent) {
-            c->tensors[i] = *t;
-            c->tensors[i].parent = mine;
-            mine = &c->tensors[i];
-        }
-        if (i < ERNE_MAX_SRC)
-            c->node.src[i] = mine;
-        else
-            c->node.dst = mine;
-    }
-}
-
-static void copy_deinit(struct copy *c)
-{
-    if (c->memory)
-        pf_pages_free(c->memory, c->n_bytes);
-    free(c->start);
-    free(c->want);
-}
-
-static int take_memory(struct copy *c)
-{
-    size_t at[N_TENSORS];
-
-    for (int i = 0; i < c->n_roots; i++) {
-        at[i] = c->n_bytes;
-        if (c->roots[i].mem != ERNE_MEM_WEIGHT)
-            c->n_bytes += (c->roots[i].n_bytes + ALIGN) / ALIGN * ALIGN;
-    }
-    c->memory = pf_pages_alloc(c->n_bytes);
-    c->start = malloc(c->n_bytes);
-    c->want = malloc(c->n_bytes);
-    if (!c->memory || !c->start || !c->want)
-        return ERNE_ENOMEM;
-    for (int i = 0; i < c->n_roots; i++)
-        if (c->roots[i].mem != ERNE_MEM_WEIGHT)
-            c->roots[i].data = c->memory + at[i];
-    for (int i = 0; i < N_TENSORS; i++)
-        if (c->tensors[i].parent)
-            c->tensors[i].data =
-                (uint8_t *)c->tensors[i].parent->data +
-                (size_t)c->tensors[i].parent_offset * erne_type_bytes(c->tensors[i].type);
-    return 0;
-}
-
-/* ----------------------------------------------------------------- running */
-
-/* Scratch and mappings of a node that was taken. */
-static int make_room(const struct copy *c, struct erne_backend *be,
-                     struct erne_mappings *maps)
-{
-    const struct erne_node *node = &c->node;
-    const struct erne_range arena = { c->memory, c->n_bytes, ERNE_MEM_STEP };
-
-    ERNE_TRY(erne_mappings_add_node(maps, node));
-    ERNE_TRY(erne_mappings_add(maps, be, &arena));
-    return be->fns->reserve_scratch(
-        be, node->impl->scratch ? node->impl->scratch(be, node) : 0);
-}
-
-static int run_there(const struct copy *c, struct erne_node *node,
-                     const struct erne_step *step)
-{
-    struct erne_backend *be = node->backend;
-    struct erne_node *nodes[] = { node };
-    const bool is_device = erne_backend_is_device(be);
-
-    memcpy(c->memory, c->start, c->n_bytes);
-    if (is_device)
-        ERNE_TRY(be->fns->upload(be, c->memory, c->n_bytes));
-    ERNE_TRY(be->fns->run(be, nodes, 1, step));
-    return is_device ? be->fns->download(be, c->memory, c->n_bytes) : 0;
-}
-
-/* The reference's result, into c->want. */
-static int run_reference(struct copy *c, struct erne_backend *reference,
-                         const struct erne_step *step)
-{
-    struct erne_node node = c->node;
-    int st = erne_node_offer(reference, &node);
-
-    if (st != 0)
-        return st < 0 ? st : ERNE_EUNSUPPORTED;
-    if (node.impl->scratch)
-        st = reference->fns->reserve_scratch(reference,
-                                             node.impl->scratch(reference, &node));
-    if (st == 0)
-        st = run_there(c, &node, step);
-    memcpy(c->want, c->memory, c->n_bytes);
-    erne_node_withdraw(&node);
-    return st;
-}
-
-/* --------------------------------------------------------------- comparing */
-
-static double element(const struct erne_tensor *t, const uint8_t *base, size_t at)
-{
-    if (t->type == ERNE_TYPE_F16)
-        return (double)erne_f32_from_f16(((const uint16_t *)(const void *)base)[at]);
-    return (double)((const float *)(const void *)base)[at];
-}
-
-/* The worst difference of the elements of dst, which become the same; see the header. */
-static double compare_result(const struct copy *c, const struct erne_step *step)
-{
-    const struct erne_tensor *dst = c->node.dst;
-    const uint8_t *got = dst->data;
-    uint8_t *want = c->want + ((uint8_t *)dst->data - c->memory);
-    const int64_t n_rows = erne_tensor_rows(dst, step), n_cols = erne_tensor_cols(dst);
-    double diff2 = 0, want2 = 0, worst = 0;
-
-    for (int64_t r = 0; r < n_rows; r++)
-        for (int64_t i = r * dst->stride; i < r * dst->stride + n_cols; i++) {
-            const double w = element(dst, want, (size_t)i);
-
-            want2 += w * w;
-        }
-    want2 = sqrt(want2 / (double)(n_rows * n_cols));
-    for (int64_t r = 0; r < n_rows; r++) {
-        const size_t size = erne_type_bytes(dst->type);
-
-        for (int64_t i = r * dst->stride; i < r * dst->stride + n_cols; i++) {
-            const double w = element(dst, want, (size_t)i);
-            const double d = fabs(element(dst, got, (size_t)i) - w);
-
-            diff2 += d * d;
-            if (!(d / (10 * (want2 + fabs(w)) + 1e-30) <= worst))
-                worst = d / (10 * (want2 + fabs(w)) + 1e-30);
-        }
-        memcpy(want + (size_t)(r * dst->stride) * size,
-               got + (size_t)(r * dst->stride) * size, (size_t)n_cols * size);
-    }
-    diff2 = sqrt(diff2 / (double)(n_rows * n_cols)) / (want2 + 1e-30);
-    worst = diff2 > worst ? diff2 : worst;
-    return isnan(worst) || isnan(diff2) ? (double)INFINITY : worst;
-}
-
-static double compare(const struct copy *c, const struct erne_step *step)
-{
-    const double error = compare_result(c, step);
-
-    return memcmp(c->memory, c->want, c->n_bytes) == 0 ? error : (double)INFINITY;
-}
-
-static int check_rounds(struct copy *c, const struct erne_node_task *trial, double *error)
-{
-    uint64_t rng = trial->seed;
-
-    for (int i = 0; i < trial->n_rounds; i++) {
+    for (int i = 0; i < task->n_rounds; i++) {
+        const uint64_t seed = task->seed + (uint64_t)i;
         double e;
 
-        erne_node_fill(&c->node, trial->step, &rng);
-        memcpy(c->start, c->memory, c->n_bytes);
-        ERNE_TRY(run_reference(c, trial->reference, trial->step));
-        ERNE_TRY(run_there(c, &c->node, trial->step));
-        e = compare(c, trial->step);
+        got->step.n_past = want->step.n_past =
+            erne_node_any_past(&got->node, got->step.n_tok, &rng);
+        erne_node_trial_fill(got, seed);
+        erne_node_trial_fill(want, seed);
+        ERNE_TRY(erne_node_trial_run(want));
+        ERNE_TRY(erne_node_trial_run(got));
+        e = erne_node_trial_error(got, want);
         if (e > *error)
             *error = e;
     }
     return 0;
 }
 
-int erne_node_check(const struct erne_node *node, const struct erne_node_task *trial,
+int erne_node_check(const struct erne_node *node, const struct erne_node_task *task,
                     double *error, struct erne_error *err)
 {
-    struct erne_mappings maps = { 0 };
-    struct copy c;
+    struct erne_node_trial got, want;
     int st;
 
     *error = 0;
-    copy_node(&c, node);
-    st = take_memory(&c);
+    ERNE_TRY(erne_node_trial_init(&got, node, task->be, task->step, err));
+    st = erne_node_trial_init(&want, node, task->reference, task->step, err);
     if (st == 0) {
-        st = erne_node_offer(trial->be, &c.node);
-        if (st > 0)
-            st = ERNE_EUNSUPPORTED;
+        st = check_rounds(&got, &want, task, error);
+        if (st < 0)
+            erne_fail(err, st, "%s on %s: %s", erne_op_name(node->op),
+                      task->be->fns->name, erne_status_text(st));
+        erne_node_trial_deinit(&want);
     }
-    if (st == 0)
-        st = make_room(&c, trial->be, &maps);
-    if (st == 0)
-        st = check_rounds(&c, trial, error);
-    erne_node_withdraw(&c.node);
-    erne_mappings_deinit(&maps);
-    copy_deinit(&c);
-    return st < 0 ? erne_fail(err, st, "%s on %s: %s", erne_op_name(node->op),
-                              trial->be->fns->name, erne_status_text(st))
-                  : 0;
+    erne_node_trial_deinit(&got);
+    return st;
 }

@@ -23,11 +23,9 @@ struct erne_node_task {
     uint64_t seed;
 };
 
-/* Computes a copy of the node n_rounds times on both. *error: the worst relative root
- * mean square of the differences, or a tenth of the worst single one; infinite for NaN
- * and for memory that was changed beside the result. EUNSUPPORTED: the backend declines
- * it. */
-int erne_node_check(const struct erne_node *node, const struct erne_node_task *trial,
+/* Computes a copy of the node n_rounds times on both, behind any number of tokens.
+ * *error: the worst of erne_node_trial_error. EUNSUPPORTED: the backend declines it. */
+int erne_node_check(const struct erne_node *node, const struct erne_node_task *task,
                     double *error, struct erne_error *err);
 
 #endif

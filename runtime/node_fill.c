@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#include "runtime/kv_row.h"
+
+enum { MAX_ROW = 1024 }; /* numbers of a row of a cache */
+
 /* splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t roll(uint64_t *rng)
 {
@@ -45,6 +49,20 @@ static void fill_floats(const struct erne_tensor *t, uint64_t *rng)
     }
 }
 
+/* Rows of a quantised cache, as kv_append writes them. */
+static void fill_codes(const struct erne_tensor *t, uint64_t *rng)
+{
+    const int64_t d = erne_kv_head_dim(t);
+    const size_t len = (size_t)t->dim[3], n_rows = t->n_bytes / len;
+    float x[MAX_ROW] = { 0 };
+
+    for (size_t r = 0; r < n_rows; r++) {
+        for (int64_t i = 0; i < d; i++)
+            x[i] = normal(rng);
+        erne_kv_encode(t->type, (uint8_t *)t->data + r * len, x, d);
+    }
+}
+
 /* All rows of an index tensor, below n. */
 static void fill_below(const struct erne_tensor *t, int64_t n, uint64_t *rng)
 {
@@ -79,26 +97,19 @@ static void fill_rope(const struct erne_node *node, const struct erne_step *step
     fill_below(node->src[ERNE_SRC_POSITION], 4096, rng);
 }
 
-/* Neighbours from a random place on, as a step has them. */
-static void fill_run(const struct erne_tensor *t, int64_t n_places, int32_t n,
-                     uint64_t *rng)
+/* first, first + 1 ... */
+static void fill_run(const struct erne_tensor *t, int32_t first, int32_t n)
 {
-    const int32_t first = below(rng, n_places - n + 1);
-
     memset(t->data, 0, t->n_bytes);
     for (int32_t i = 0; i < n; i++)
         ((int32_t *)t->data)[i] = first + i;
 }
 
-static int64_t n_places(const struct erne_tensor *cache)
-{
-    return cache->dim[0] * ERNE_KV_PAGE;
-}
-
 static void fill_kv_append(const struct erne_node *node, const struct erne_step *step,
                            uint64_t *rng)
 {
-    fill_run(node->src[ERNE_SRC_SLOT], n_places(node->dst), step->n_tok, rng);
+    (void)rng;
+    fill_run(node->src[ERNE_SRC_SLOT], step->n_past, step->n_tok);
 }
 
 static void fill_attention(const struct erne_node *node, const struct erne_step *step,
@@ -107,7 +118,7 @@ static void fill_attention(const struct erne_node *node, const struct erne_step 
     const struct erne_tensor *table = node->src[ERNE_SRC_TABLE];
 
     shuffle(table->data, (int32_t)table->dim[0], rng);
-    fill_run(node->src[ERNE_SRC_QPOS], n_places(node->src[ERNE_SRC_K]), step->n_tok, rng);
+    fill_run(node->src[ERNE_SRC_QPOS], step->n_past, step->n_tok);
 }
 
 /* Two segments. */
@@ -150,7 +161,7 @@ static void fill_route(const struct erne_node *node, const struct erne_step *ste
         fill_below(node->src[ERNE_SRC_KIND], node->params.moe_route.n_banks, rng);
 }
 
-/* A token has a weight for n_used of the experts, at most. */
+/* A token has a weight for n_used of the experts; the last of several for one fewer. */
 static void fill_moe(const struct erne_node *node, const struct erne_step *step,
                      uint64_t *rng)
 {
@@ -159,10 +170,15 @@ static void fill_moe(const struct erne_node *node, const struct erne_step *step,
 
     for (int32_t t = 0; t < step->n_tok; t++) {
         float *row = (float *)weights->data + t * weights->stride;
+        int32_t left = n_used - (t > 0 && t == step->n_tok - 1);
 
         memset(row, 0, (size_t)weights->dim[1] * sizeof(*row));
-        for (int32_t i = 0; i < n_used; i++)
-            row[below(rng, weights->dim[1])] = uniform(rng) / (float)n_used;
+        while (left > 0) {
+            float *w = &row[below(rng, weights->dim[1])];
+
+            left -= *w == 0;
+            *w = uniform(rng) / (float)n_used;
+        }
     }
 }
 
@@ -187,10 +203,24 @@ void erne_node_fill(const struct erne_node *node, const struct erne_step *step,
         struct erne_tensor *t = i < ERNE_MAX_SRC ? node->src[i] : node->dst;
         struct erne_tensor *root = t ? erne_tensor_root(t) : NULL;
 
-        if (root && root->mem != ERNE_MEM_WEIGHT &&
-            (root->type == ERNE_TYPE_F32 || root->type == ERNE_TYPE_F16))
+        if (!root || root->mem == ERNE_MEM_WEIGHT)
+            continue;
+        if (erne_kv_is_quantised(root->type))
+            fill_codes(root, rng);
+        else if (root->type == ERNE_TYPE_F32 || root->type == ERNE_TYPE_F16)
             fill_floats(root, rng);
     }
     if (fillers[node->op])
         fillers[node->op](node, step, rng);
+}
+
+int32_t erne_node_any_past(const struct erne_node *node, int32_t n_tok, uint64_t *rng)
+{
+    const struct erne_tensor *cache = NULL;
+
+    if (node->op == ERNE_OP_KV_APPEND)
+        cache = node->dst;
+    if (node->op == ERNE_OP_ATTENTION)
+        cache = node->src[ERNE_SRC_K];
+    return cache ? below(rng, cache->dim[0] * ERNE_KV_PAGE - n_tok + 1) : 0;
 }

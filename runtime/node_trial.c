@@ -1,321 +1,245 @@
-/* node_trial.c -- copies a node, makes up data for it, runs it. See node_trial.h. */
+/* node_trial.c -- copies a node, gives it memory, runs it. See node_trial.h. */
 #include "runtime/node_trial.h"
 
-#include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "platforms/platform.h"
+#include "runtime/kv_row.h"
+#include "runtime/node_fill.h"
+
+enum { ALIGN = 256 };
 
 /* ------------------------------------------------------------------- copy */
 
-/* The copy of a tensor: itself if it is a weight. Inputs that are the same columns of the
- * same memory become one. */
-struct copies {
-    const struct erne_tensor *from[ERNE_MAX_SRC + 1];
-    struct erne_tensor *to[ERNE_MAX_SRC + 1];
-    int n;
-};
-
-static const struct erne_tensor *root_of(const struct erne_tensor *t)
+/* Tensors with the same root share it here, too. */
+static struct erne_tensor *root_in(struct erne_node_trial *t,
+                                   struct erne_tensor *original)
 {
-    return t->parent ? t->parent : t;
+    struct erne_tensor *root = erne_tensor_root(original);
+    int i = 0;
+
+    while (i < t->n_roots && t->of[i] != root)
+        i++;
+    if (i == t->n_roots) {
+        t->of[t->n_roots++] = root;
+        t->roots[i] = *root;
+        t->roots[i].state = NULL;
+        if (root->mem != ERNE_MEM_WEIGHT)
+            t->roots[i].mem = ERNE_MEM_STEP;
+    }
+    return &t->roots[i];
 }
 
-static bool is_same_place(const struct erne_tensor *a, const struct erne_tensor *b)
+static void copy_node(struct erne_node_trial *t, const struct erne_node *like)
 {
-    return root_of(a) == root_of(b) && a->parent_offset == b->parent_offset &&
-           erne_tensor_cols(a) == erne_tensor_cols(b);
+    t->node = *like;
+    t->node.impl = NULL;
+    t->node.state = NULL;
+    for (int i = 0; i < ERNE_TRIAL_TENSORS; i++) {
+        struct erne_tensor *x = i < ERNE_MAX_SRC ? like->src[i] : like->dst, *mine;
+
+        if (!x)
+            continue;
+        mine = root_in(t, x);
+        if (x->parent) {
+            t->views[i] = *x;
+            t->views[i].parent = mine;
+            mine = &t->views[i];
+        }
+        if (i < ERNE_MAX_SRC)
+            t->node.src[i] = mine;
+        else
+            t->node.dst = mine;
+    }
 }
 
-static struct erne_tensor *find_copy(const struct copies *c, const struct erne_tensor *t)
+/* Numbers in a row, which are not its elements where the type is quantised. */
+static int64_t n_numbers(const struct erne_tensor *x)
 {
-    for (int i = 0; i < c->n; i++)
-        if (is_same_place(c->from[i], t))
-            return c->to[i];
-    return NULL;
+    return erne_kv_is_quantised(x->type)
+               ? erne_tensor_cols(x) / x->dim[3] * erne_kv_head_dim(x)
+               : erne_tensor_cols(x);
 }
 
-/* A view keeps the distance of its rows, but owns them. */
-static struct erne_tensor *copy_tensor(struct erne_graph *g, struct copies *c,
-                                       struct erne_tensor *t, enum erne_mem mem)
+static int take_memory(struct erne_node_trial *t)
 {
-    struct erne_tensor *copy;
+    size_t at[ERNE_TRIAL_TENSORS];
 
-    if (!t || t->mem == ERNE_MEM_WEIGHT || t->type == ERNE_TYPE_BANK)
-        return t;
-    copy = find_copy(c, t);
-    if (copy)
-        return copy;
-    copy = &g->tensors[g->n_tensors++];
-    *copy = *t;
-    copy->mem = mem;
-    copy->parent = NULL;
-    copy->parent_offset = 0;
-    copy->state = NULL;
-    copy->data = NULL;
-    copy->n_bytes = (size_t)(t->dim[0] * t->stride) * (t->type == ERNE_TYPE_F16 ? 2 : 4);
-    c->from[c->n] = t;
-    c->to[c->n++] = copy;
-    return copy;
+    for (int i = 0; i < t->n_roots; i++) {
+        at[i] = t->n_bytes;
+        if (t->roots[i].mem != ERNE_MEM_WEIGHT)
+            t->n_bytes += (t->roots[i].n_bytes + ALIGN) / ALIGN * ALIGN;
+    }
+    t->memory = pf_pages_alloc(t->n_bytes);
+    t->row = malloc((size_t)n_numbers(t->node.dst) * sizeof(*t->row));
+    if (!t->memory || !t->row)
+        return ERNE_ENOMEM;
+    for (int i = 0; i < t->n_roots; i++)
+        if (t->roots[i].mem != ERNE_MEM_WEIGHT)
+            t->roots[i].data = t->memory + at[i];
+    for (int i = 0; i < ERNE_TRIAL_TENSORS; i++) {
+        struct erne_tensor *view = &t->views[i];
+
+        if (view->parent)
+            view->data = (uint8_t *)view->parent->data +
+                         (size_t)view->parent_offset * erne_type_bytes(view->type);
+    }
+    return 0;
 }
 
-static void copy_node(struct erne_graph *g, const struct erne_node *like)
-{
-    struct erne_node *node = &g->nodes[g->n_nodes++];
-    struct copies c = { .n = 0 };
+/* ------------------------------------------------------------- life cycle */
 
-    *node = (struct erne_node){ .op = like->op, .params = like->params };
-    for (int i = 0; i < ERNE_MAX_SRC; i++)
-        node->src[i] = copy_tensor(g, &c, like->src[i], ERNE_MEM_INPUT);
-    node->dst = copy_tensor(g, &c, like->dst, ERNE_MEM_OUTPUT);
-    node->dst->mem = ERNE_MEM_OUTPUT; /* in place, it is the copy of an input */
+/* Scratch and mappings of a node that was taken. */
+static int make_room(struct erne_node_trial *t)
+{
+    const struct erne_node *node = &t->node;
+    struct erne_backend *be = node->backend;
+    const struct erne_range arena = { t->memory, t->n_bytes, ERNE_MEM_STEP };
+
+    ERNE_TRY(erne_mappings_add_node(&t->maps, node));
+    ERNE_TRY(erne_mappings_add(&t->maps, be, &arena));
+    return be->fns->reserve_scratch(
+        be, node->impl->scratch ? node->impl->scratch(be, node) : 0);
 }
 
 int erne_node_trial_init(struct erne_node_trial *t, const struct erne_node *like,
                          struct erne_backend *be, const struct erne_step *step,
                          struct erne_error *err)
 {
-    struct erne_backend *const only[] = { be, NULL };
     int st;
 
     *t = (struct erne_node_trial){ .step = *step };
-    if (erne_graph_init(&t->graph, 1, ERNE_MAX_SRC + 1) < 0)
-        return erne_fail(err, ERNE_ENOMEM, "no memory for a trial of %s",
-                         erne_op_name(like->op));
-    copy_node(&t->graph, like);
-    st = erne_plan_init(&t->plan, &t->graph, only, NULL, NULL, err);
-    if (st < 0)
-        erne_graph_deinit(&t->graph);
-    return st;
+    copy_node(t, like);
+    st = take_memory(t);
+    if (st == 0) {
+        st = erne_node_offer(be, &t->node);
+        if (st > 0)
+            st = ERNE_EUNSUPPORTED;
+    }
+    if (st == 0)
+        st = make_room(t);
+    if (st == 0)
+        return 0;
+    erne_node_trial_deinit(t);
+    return erne_fail(err, st, "%s on %s: %s", erne_op_name(like->op), be->fns->name,
+                     erne_status_text(st));
 }
 
 void erne_node_trial_deinit(struct erne_node_trial *t)
 {
-    erne_plan_deinit(&t->plan);
-    erne_graph_deinit(&t->graph);
-}
-
-const struct erne_node *erne_node_trial_node(const struct erne_node_trial *t)
-{
-    return &t->graph.nodes[0];
-}
-
-/* ------------------------------------------------------------------- data */
-
-/* splitmix64. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-/* About normal: the sum of four uniform numbers, mean 0 and variance 1. */
-static float next_normal(uint64_t *state)
-{
-    const uint64_t bits = next_random(state);
-    float sum = 0;
-
-    for (int i = 0; i < 4; i++)
-        sum += (float)(bits >> 16 * i & 0xffff) * 0x1p-16f - 0.5f;
-    return sum * 1.7320508f;
-}
-
-static void fill_floats(struct erne_tensor *t, uint64_t *state)
-{
-    const size_t n = t->n_bytes / (t->type == ERNE_TYPE_F16 ? 2 : 4);
-
-    for (size_t i = 0; i < n; i++) {
-        const float x = next_normal(state);
-
-        if (t->type == ERNE_TYPE_F16)
-            ((uint16_t *)t->data)[i] = erne_f16_from_f32(x);
-        else
-            ((float *)t->data)[i] = x;
-    }
-}
-
-/* first, first + 1 ... by rows; columns of a row are equal. below: 0 is no limit. */
-static void fill_count(struct erne_tensor *t, int64_t first, int64_t below)
-{
-    const int64_t n_cols = erne_tensor_cols(t);
-    int32_t *data = t->data;
-
-    for (int64_t i = 0; i < t->dim[0] * n_cols; i++) {
-        const int64_t x = first + i / n_cols;
-
-        data[i] = (int32_t)(below > 0 ? x % below : x);
-    }
-}
-
-/* In [0, below). */
-static void fill_any(struct erne_tensor *t, uint64_t *state, int64_t below)
-{
-    int32_t *data = t->data;
-
-    for (int64_t i = 0; i < t->dim[0] * erne_tensor_cols(t); i++)
-        data[i] = (int32_t)(next_random(state) % (uint64_t)below);
-}
-
-/* All rows are one segment. */
-static void fill_bounds(struct erne_tensor *t)
-{
-    int32_t *data = t->data;
-
-    for (int64_t i = 0; i < t->dim[0]; i++) {
-        data[2 * i] = 0;
-        data[2 * i + 1] = (int32_t)t->dim[0];
-    }
-}
-
-/* n_used experts a token, each with the same weight. */
-static void fill_routing(struct erne_tensor *t, uint64_t *state, int n_used)
-{
-    const int64_t n_experts = t->dim[1];
-    float *data = t->data;
-
-    memset(data, 0, t->n_bytes);
-    for (int64_t row = 0; row < t->dim[0]; row++)
-        for (int left = n_used; left > 0;) {
-            float *w = &data[row * t->stride +
-                             (int64_t)(next_random(state) % (uint64_t)n_experts)];
-
-            if (*w > 0)
-                continue;
-            *w = 1.0f / (float)n_used;
-            left--;
-        }
-}
-
-/* Inputs of whole numbers, by operator. i: which input. */
-typedef void (*fill_fn)(const struct erne_node *node, int i, int32_t n_past,
-                        uint64_t *state);
-
-/* Positions of the tokens, and slots of caches whose pages are in order. */
-static void fill_positions(const struct erne_node *node, int i, int32_t n_past,
-                           uint64_t *state)
-{
-    (void)state;
-    fill_count(node->src[i], n_past, 0);
-}
-
-static void fill_embed(const struct erne_node *node, int i, int32_t n_past,
-                       uint64_t *state)
-{
-    (void)n_past;
-    fill_any(node->src[i], state, node->src[ERNE_SRC_W]->dim[0]);
-}
-
-static void fill_attention(const struct erne_node *node, int i, int32_t n_past,
-                           uint64_t *state)
-{
-    fill_positions(node, i, i == ERNE_SRC_TABLE ? 0 : n_past, state);
-}
-
-/* Row 0, the first bank: there for any number of tokens. */
-static void fill_zeros(const struct erne_node *node, int i, int32_t n_past,
-                       uint64_t *state)
-{
-    (void)n_past;
-    (void)state;
-    fill_count(node->src[i], 0, 1);
-}
-
-static void fill_scatter(const struct erne_node *node, int i, int32_t n_past,
-                         uint64_t *state)
-{
-    (void)n_past;
-    (void)state;
-    fill_count(node->src[i], 0, node->src[ERNE_SRC_FROM]->dim[0]);
-}
-
-static void fill_segments(const struct erne_node *node, int i, int32_t n_past,
-                          uint64_t *state)
-{
-    (void)n_past;
-    (void)state;
-    fill_bounds(node->src[i]);
-}
-
-static const fill_fn index_fills[ERNE_OP_COUNT] = {
-    [ERNE_OP_EMBED] = fill_embed,
-    [ERNE_OP_ROPE] = fill_positions,
-    [ERNE_OP_KV_APPEND] = fill_positions,
-    [ERNE_OP_ATTENTION] = fill_attention,
-    [ERNE_OP_SEGMENT_ATTENTION] = fill_segments,
-    [ERNE_OP_GATHER_ROWS] = fill_zeros,
-    [ERNE_OP_SCATTER_ROWS] = fill_scatter,
-    [ERNE_OP_MOE_ROUTE] = fill_zeros,
-};
-
-void erne_node_trial_fill(struct erne_node_trial *t, uint64_t seed)
-{
-    const struct erne_node *node = erne_node_trial_node(t);
-
-    memset(node->dst->data, 0, node->dst->n_bytes);
-    for (int i = 0; i < ERNE_MAX_SRC; i++) {
-        const fill_fn fill_indices = index_fills[node->op];
-        struct erne_tensor *x = node->src[i];
-        uint64_t state = seed + (uint64_t)i;
-
-        if (!x || x->mem == ERNE_MEM_WEIGHT || x->type == ERNE_TYPE_BANK)
-            continue;
-        assert(x->type != ERNE_TYPE_I32 || fill_indices);
-        if (x->type == ERNE_TYPE_I32)
-            fill_indices(node, i, t->step.n_past, &state);
-        else if (node->op == ERNE_OP_MOE_FFN && i == ERNE_SRC_WEIGHTS)
-            fill_routing(x, &state, node->params.moe_ffn.n_used);
-        else
-            fill_floats(x, &state);
-    }
+    erne_node_withdraw(&t->node);
+    erne_mappings_deinit(&t->maps);
+    if (t->memory)
+        pf_pages_free(t->memory, t->n_bytes);
+    free(t->row);
 }
 
 /* -------------------------------------------------------------------- run */
 
-int erne_node_trial_run(struct erne_node_trial *t, struct erne_error *err)
+void erne_node_trial_fill(struct erne_node_trial *t, uint64_t seed)
 {
-    return erne_plan_run(&t->plan, &t->step, err);
+    erne_node_fill(&t->node, &t->step, &seed);
 }
 
 int erne_node_trial_repeat(struct erne_node_trial *t, uint64_t n)
 {
-    struct erne_backend *be = t->plan.order[0]->backend;
+    struct erne_backend *be = t->node.backend;
+    struct erne_node *const nodes[] = { &t->node };
 
     for (uint64_t i = 0; i < n; i++)
-        ERNE_TRY(be->fns->run(be, t->plan.order, 1, &t->step));
+        ERNE_TRY(be->fns->run(be, nodes, 1, &t->step));
     return 0;
 }
 
-static double element(const struct erne_tensor *t, int64_t row, int64_t col)
+int erne_node_trial_run(struct erne_node_trial *t)
 {
-    const int64_t i = row * t->stride + col;
+    struct erne_backend *be = t->node.backend;
+    const bool is_device = erne_backend_is_device(be);
 
-    return (double)(t->type == ERNE_TYPE_F16
-                        ? erne_f32_from_f16(((const uint16_t *)t->data)[i])
-                        : ((const float *)t->data)[i]);
+    if (is_device)
+        ERNE_TRY(be->fns->upload(be, t->memory, t->n_bytes));
+    ERNE_TRY(erne_node_trial_repeat(t, 1));
+    return is_device ? be->fns->download(be, t->memory, t->n_bytes) : 0;
 }
 
-double erne_node_trial_error(const struct erne_node_trial *a,
-                             const struct erne_node_trial *b)
-{
-    const struct erne_tensor *x = erne_node_trial_node(a)->dst;
-    const struct erne_tensor *y = erne_node_trial_node(b)->dst;
-    const int64_t n_a = erne_tensor_rows(x, &a->step),
-                  n_b = erne_tensor_rows(y, &b->step);
-    double squares = 0, wanted = 0;
+/* --------------------------------------------------------------- comparing */
 
-    for (int64_t row = 0; row < n_a && row < n_b; row++)
-        for (int64_t col = 0; col < erne_tensor_cols(x); col++) {
-            const double want = element(y, row, col);
-            const double off = element(x, row, col) - want;
+static uint8_t *row_at(const struct erne_tensor *x, int64_t row)
+{
+    return (uint8_t *)x->data + (size_t)(row * x->stride) * erne_type_bytes(x->type);
+}
+
+/* A row of the result, as numbers in t->row. */
+static const float *read_row(const struct erne_node_trial *t, int64_t row)
+{
+    const struct erne_tensor *dst = t->node.dst;
+    const void *from = row_at(dst, row);
+    const int64_t n = n_numbers(dst);
+
+    if (dst->type == ERNE_TYPE_F32)
+        memcpy(t->row, from, (size_t)n * sizeof(*t->row));
+    else if (dst->type == ERNE_TYPE_F16)
+        for (int64_t i = 0; i < n; i++)
+            t->row[i] = erne_f32_from_f16(((const uint16_t *)from)[i]);
+    else
+        for (int64_t i = 0, d = erne_kv_head_dim(dst); i < n; i += d)
+            erne_kv_decode(dst->type, t->row + i,
+                           (const uint8_t *)from + i / d * dst->dim[3], d);
+    return t->row;
+}
+
+static double mean_square(const struct erne_node_trial *t, int64_t n_rows)
+{
+    const int64_t n = n_numbers(t->node.dst);
+    double sum = 0;
+
+    for (int64_t r = 0; r < n_rows; r++) {
+        const float *x = read_row(t, r);
+
+        for (int64_t i = 0; i < n; i++)
+            sum += (double)x[i] * (double)x[i];
+    }
+    return sum / (double)(n_rows * n);
+}
+
+static double error_of_rows(const struct erne_node_trial *got,
+                            const struct erne_node_trial *want, int64_t n_rows)
+{
+    const int64_t n = n_numbers(want->node.dst);
+    const double size = sqrt(mean_square(want, n_rows));
+    double squares = 0, worst = 0;
+
+    for (int64_t r = 0; r < n_rows; r++) {
+        const float *x = read_row(got, r), *y = read_row(want, r);
+
+        for (int64_t i = 0; i < n; i++) {
+            const double off = fabs((double)x[i] - (double)y[i]);
+            const double part = off / (10 * (size + fabs((double)y[i])) + 1e-30);
 
             squares += off * off;
-            wanted += want * want;
+            if (!(part <= worst))
+                worst = part;
         }
-    if (!isfinite(squares) || !isfinite(wanted))
-        return HUGE_VAL;
-    if (squares <= 0)
-        return 0;
-    return wanted > 0 ? sqrt(squares / wanted) : HUGE_VAL;
+    }
+    squares = sqrt(squares / (double)(n_rows * n)) / (size + 1e-30);
+    if (isnan(worst) || isnan(squares))
+        return (double)INFINITY;
+    return squares > worst ? squares : worst;
+}
+
+double erne_node_trial_error(struct erne_node_trial *got,
+                             const struct erne_node_trial *want)
+{
+    const struct erne_tensor *dst = got->node.dst;
+    const int64_t n_got = erne_tensor_rows(dst, &got->step);
+    const int64_t n_want = erne_tensor_rows(want->node.dst, &want->step);
+    const double error = error_of_rows(got, want, n_got < n_want ? n_got : n_want);
+
+    for (int64_t r = 0; r < n_got; r++) /* what is left must be the same */
+        memcpy(row_at(dst, r), row_at(want->node.dst, r),
+               (size_t)erne_tensor_cols(dst) * erne_type_bytes(dst->type));
+    return memcmp(got->memory, want->memory, got->n_bytes) == 0 ? error
+                                                                : (double)INFINITY;
 }

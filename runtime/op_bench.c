@@ -1,8 +1,9 @@
 /* op_bench.c -- times the operators of a model, each alone, on several engines in turns.
  *
- * The graphs are those of a session: one token (decode) and a batch (prefill). Nodes that
- * do the same work at the same shape count once. Each becomes a trial (node_trial.h) on
- * every engine's own backend; what it computes is compared with the reference first.
+ * The graphs are those of a session: one token (decode), a batch (prefill), and a picture
+ * (vision). Nodes that do the same work at the same shape count once. Each becomes a
+ * trial (node_trial.h) on every engine's own backend; what it computes is compared with
+ * the reference first.
  */
 #include <math.h>
 #include <stdio.h>
@@ -10,10 +11,19 @@
 #include <string.h>
 
 #include "runtime/engine.h"
+#include "platforms/platform.h"
 #include "runtime/models/model.h"
+#include "runtime/models/vision.h"
 #include "runtime/node_trial.h"
+#include "runtime/rope.h"
 
-enum { SAMPLES = 15, SAMPLES_MIN = 3, SHAPE_MAX = 160, REFERENCE_ROWS = 4 };
+enum {
+    SAMPLES = 15,
+    SAMPLES_MIN = 3,
+    SHAPE_MAX = 160,
+    REFERENCE_ROWS = 4,
+    PICTURE_SIDE = 16 /* tokens of its resampler */
+};
 
 static const double sample_ns = 1e6; /* a sample is as many runs as take this long */
 
@@ -33,7 +43,6 @@ struct lane {
     struct erne_engine *engine;
     struct erne_kvcache kv;
     struct erne_graph graph; /* of the current phase */
-    struct erne_model_io io;
 };
 
 /* A trial on one engine. */
@@ -52,6 +61,8 @@ struct op_bench {
     struct racer *racers; /* the same number */
     size_t n_lanes;
     struct erne_backend *reference;
+    float *freqs;          /* of the vision tower, or NULL */
+    struct erne_step step; /* of the current phase */
     int (*visit)(void *user, const struct erne_op_timing *timing);
     void *user;
     struct erne_error *err;
@@ -275,18 +286,21 @@ static int judge(struct op_bench *b, const struct erne_node *node,
 
     if (node->dst->rows_of != ERNE_ROWS_FIXED && few.n_tok > REFERENCE_ROWS)
         few.n_tok = REFERENCE_ROWS;
-    ERNE_TRY(erne_node_trial_init(&want, node, b->reference, &few, b->err));
+    ERNE_TRY(erne_node_trial_init(&want, node, b->reference, step, b->err));
     erne_node_trial_fill(&want, 1);
-    st = erne_node_trial_run(&want, b->err);
+    want.step = few;
+    st = erne_node_trial_run(&want);
     for (size_t i = 0; st == 0 && i < b->n_lanes; i++) {
         struct racer *r = &b->racers[i];
 
         if (!r->takes_part)
             continue;
         erne_node_trial_fill(&r->trial, 1);
-        st = erne_node_trial_run(&r->trial, b->err);
+        st = erne_node_trial_run(&r->trial);
         r->error = erne_node_trial_error(&r->trial, &want);
     }
+    if (st < 0)
+        erne_fail(b->err, st, "%s: %s", erne_op_name(node->op), erne_status_text(st));
     erne_node_trial_deinit(&want);
     return st;
 }
@@ -321,7 +335,7 @@ static int tell(struct op_bench *b, const struct erne_node *node,
         t.engine = i;
         t.impl = NULL;
         if (r->takes_part) {
-            t.impl = erne_node_trial_node(&r->trial)->impl->name;
+            t.impl = r->trial.node.impl->name;
             t.error = r->error;
         }
         if (n > 0) {
@@ -362,10 +376,7 @@ static int bench_node(struct op_bench *b, size_t i, enum erne_phase_kind kind, i
 #undef X
     };
     const struct erne_node *node = &b->lanes[0].graph.nodes[i];
-    const int32_t n_tok = kind == ERNE_PHASE_DECODE ? 1 : b->opts->n_prefill;
-    const struct erne_step step = { .n_tok = n_tok,
-                                    .n_out = 1,
-                                    .n_past = b->opts->n_past };
+    const struct erne_step step = b->step;
     int st = enter(b, i, kind, &step);
 
     if (st == 0)
@@ -382,24 +393,49 @@ static int bench_node(struct op_bench *b, size_t i, enum erne_phase_kind kind, i
 
 /* ------------------------------------------------------------------ phases */
 
-static int build_lane(struct lane *lane, int32_t n_tok, struct erne_error *err)
+static int build_text(struct op_bench *b, struct lane *lane, int32_t n_tok)
 {
     const struct erne_model_inputs in = { .file = &lane->engine->file,
                                           .inv_freq = lane->engine->inv_freq,
                                           .kv = &lane->kv,
                                           .max_tokens = n_tok };
+    struct erne_model_io io;
 
-    return erne_model_build(&lane->graph, &lane->io, &in, err);
+    b->step =
+        (struct erne_step){ .n_tok = n_tok, .n_out = 1, .n_past = b->opts->n_past };
+    return erne_model_build(&lane->graph, &io, &in, b->err);
+}
+
+static int build_picture(struct op_bench *b, struct lane *lane)
+{
+    const int32_t side = PICTURE_SIDE * lane->engine->file.desc.vision.merge;
+    const struct erne_vision_inputs in = { .file = &lane->engine->file,
+                                           .freqs = b->freqs,
+                                           .n_rows = side,
+                                           .n_cols = side,
+                                           .n_frames = 1 };
+    struct erne_vision_io io;
+
+    ERNE_TRY(erne_vision_build(&lane->graph, &io, &in, b->err));
+    b->step = (struct erne_step){ .n_tok = (int32_t)io.patches->dim[0],
+                                  .n_out = (int32_t)io.features->dim[0] };
+    return 0;
+}
+
+static int build_lane(struct op_bench *b, struct lane *lane, enum erne_phase_kind kind)
+{
+    if (kind == ERNE_PHASE_VISION)
+        return build_picture(b, lane);
+    return build_text(b, lane, kind == ERNE_PHASE_DECODE ? 1 : b->opts->n_prefill);
 }
 
 static int bench_phase(struct op_bench *b, enum erne_phase_kind kind)
 {
-    const int32_t n_tok = kind == ERNE_PHASE_DECODE ? 1 : b->opts->n_prefill;
     size_t n_built = 0;
     int st = 0;
 
     while (st == 0 && n_built < b->n_lanes) {
-        st = build_lane(&b->lanes[n_built], n_tok, b->err);
+        st = build_lane(b, &b->lanes[n_built], kind);
         n_built += st == 0;
     }
     for (size_t i = 0; st == 0 && i < b->lanes[0].graph.n_nodes; i++) {
@@ -431,6 +467,11 @@ static int open_lanes(struct op_bench *b, struct erne_engine *const *engines)
         ERNE_TRY(erne_kvcache_init(&b->lanes[i].kv, &engines[i]->file.desc, n_ctx, type,
                                    b->err));
     }
+    if (engines[0]->file.desc.vision.n_layers > 0) {
+        b->freqs = erne_rope_vision_freqs(&engines[0]->file.desc.vision);
+        if (!b->freqs)
+            return erne_fail(b->err, ERNE_ENOMEM, "no memory for the vision tower");
+    }
     return erne_backend_find("reference")->open(&b->reference, &opts, b->err);
 }
 
@@ -440,6 +481,7 @@ static void close_lanes(struct op_bench *b)
         erne_kvcache_deinit(&b->lanes[i].kv);
     if (b->reference)
         b->reference->fns->close(b->reference);
+    free(b->freqs);
     free(b->lanes);
     free(b->racers);
 }
@@ -481,6 +523,8 @@ int erne_op_bench(struct erne_engine *const *engines, size_t n_engines,
         st = bench_phase(&b, ERNE_PHASE_DECODE);
     if (st == 0)
         st = bench_phase(&b, ERNE_PHASE_PREFILL);
+    if (st == 0 && b.freqs)
+        st = bench_phase(&b, ERNE_PHASE_VISION);
     close_lanes(&b);
     return st;
 }

@@ -101,6 +101,25 @@ static void test_right(void **state)
     erne_engine_close(&engines[1]);
 }
 
+/* Caches of every type hold numbers, and are compared as such: codes of the CPU may be
+ * rounded to their neighbours. */
+static void test_kv_types(void **state)
+{
+    static const char *const types[] = { "f32", "f16", "q8", "q4" };
+    struct erne_engine *engines[] = { open_on("auto", NULL), open_on("reference", NULL) };
+    struct erne_op_bench_opts opts = quick();
+
+    (void)state;
+    opts.check_only = true;
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(types); i++) {
+        opts.kv_type = types[i];
+        assert_true(measure(engines, 1, &opts).worst < 0.05);
+        assert_true(measure(engines + 1, 1, &opts).worst == 0);
+    }
+    erne_engine_close(&engines[0]);
+    erne_engine_close(&engines[1]);
+}
+
 static void test_wrong(void **state)
 {
     struct shadow_config config = { .wrong_ops = 1u << ERNE_OP_MATMUL };
@@ -203,7 +222,8 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_right),     cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_right),     cmocka_unit_test(test_kv_types),
+        cmocka_unit_test(test_wrong),
         cmocka_unit_test(test_declined),  cmocka_unit_test(test_lost),
         cmocka_unit_test(test_bad_calls), cmocka_unit_test(test_limits),
     };
