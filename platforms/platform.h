@@ -54,6 +54,8 @@ void pf_dir_free(char **names, size_t n_names);
 /* The user's folder for files that can be made again: $XDG_CACHE_HOME or ~/.cache, on
  * Windows %LOCALAPPDATA%. EFAIL: unknown, or longer than cap. */
 int pf_cache_dir(char *buf, size_t cap);
+/* The file of the program that runs. EFAIL: the system does not say. */
+int pf_program_path(char *buf, size_t cap);
 
 /* Text of the last failed call of this thread; never NULL. */
 const char *pf_last_error(void);

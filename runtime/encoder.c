@@ -209,20 +209,25 @@ int erne_encoder_place(struct erne_encoder *enc, int32_t n_rows, int32_t n_cols,
     return 0;
 }
 
-/* A graph for frames of the grid's size, with everything in its inputs but the pixels:
- * inputs are not shared with other tensors and stay as they are. */
-static int build(struct erne_encoder *enc, const struct media_grid *grid,
-                 int32_t n_frames, struct erne_error *err)
+void erne_encoder_fill(struct erne_encoder *enc)
 {
     const struct erne_vision_desc *v = &enc->engine->file.desc.vision;
 
-    if (enc->n_rows == grid->gh && enc->n_cols == grid->gw && enc->n_frames == n_frames)
-        return 0;
-    ERNE_TRY(erne_encoder_place(enc, grid->gh, grid->gw, n_frames, err));
     fill_places(enc, v->merge);
     fill_merges(enc, v->temporal);
     if (enc->io.positions)
         fill_positions(enc);
+}
+
+/* A graph for frames of the grid's size: inputs are not shared with other tensors and
+ * stay as they are. */
+static int build(struct erne_encoder *enc, const struct media_grid *grid,
+                 int32_t n_frames, struct erne_error *err)
+{
+    if (enc->n_rows == grid->gh && enc->n_cols == grid->gw && enc->n_frames == n_frames)
+        return 0;
+    ERNE_TRY(erne_encoder_place(enc, grid->gh, grid->gw, n_frames, err));
+    erne_encoder_fill(enc);
     return 0;
 }
 

@@ -36,6 +36,8 @@ void erne_encoder_reset(struct erne_encoder *enc);
  * its inputs are left to erne_encoder_encode. */
 int erne_encoder_place(struct erne_encoder *enc, int32_t n_rows, int32_t n_cols,
                        int32_t n_frames, struct erne_error *err);
+/* Fills all inputs of the graph but the pixels. */
+void erne_encoder_fill(struct erne_encoder *enc);
 
 /* The grid of tokens that a medium becomes. EUNSUPPORTED: a model without a tower, a
  * video for one that takes pictures only. EINVAL: as media_grid. */

@@ -9,6 +9,7 @@
 #include "runtime/positions.h"
 #include "runtime/rope.h"
 #include "runtime/tok.h"
+#include "runtime/tuned.h"
 #include "runtime/verdict.h"
 
 enum { MAX_THREADS = 4096 };
@@ -19,6 +20,7 @@ struct erne_engine_opts erne_engine_opts_default(void)
         .struct_size = sizeof(struct erne_engine_opts),
         .backend = "auto",
         .isa = "auto",
+        .use_tuned = true,
         .fallback = true,
     };
 }
@@ -43,20 +45,16 @@ static void apply_verdict(struct erne_opened *opened, const struct erne_engine *
                           const struct opening *o)
 {
     struct erne_verdict_key key;
-    char line[256];
-    int n;
+    char ops[160], line[256];
 
     if (!o->cache_dir ||
-        !erne_verdict_key_init(&key, opened->be->fns, opened->device, &e->file) ||
+        !erne_verdict_key_init(&key, opened->be->fns, opened->device, "auto", &e->file) ||
         !erne_verdict_load(o->cache_dir, &key, &opened->be->refused_ops) ||
         opened->be->refused_ops == 0)
         return;
-    n = snprintf(line, sizeof(line),
-                 "%s:%d failed verification, others compute:", opened->be->fns->name,
-                 opened->device);
-    for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
-        if (opened->be->refused_ops >> op & 1 && n < (int)sizeof(line))
-            n += snprintf(line + n, sizeof(line) - (size_t)n, " %s", erne_op_name(op));
+    erne_verdict_text(opened->be->refused_ops, ops, sizeof(ops));
+    snprintf(line, sizeof(line), "%s:%d failed verification, others compute: %s",
+             opened->be->fns->name, opened->device, ops);
     if (e->log)
         e->log(e->log_user, ERNE_LOG_WARN, line);
 }
@@ -137,16 +135,65 @@ static const char *make_cache_dir(const struct erne_placement *placement,
     return NULL;
 }
 
+static void log_line(const struct opening *o, enum erne_log_level level,
+                     const char *line)
+{
+    if (o->opts->log)
+        o->opts->log(o->opts->log_user, level, line);
+}
+
+/* Puts phases that are left to "auto" where erne_tune found them fastest, and says why.
+ * Answers which these are: bits 1 << kind. */
+static unsigned take_tuned(struct erne_engine *e, struct erne_placement *placement,
+                           const struct opening *o)
+{
+    char why_not[ERNE_TUNED_WHY], line[ERNE_TUNED_WHY + 64];
+    struct erne_tuned tuned;
+    unsigned free_phases = 0, moved = 0;
+
+    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
+        free_phases |= placement->of[kind].fns ? 0u : 1u << kind;
+    if (!o->opts->use_tuned || !o->opts->cache_dir || free_phases == 0)
+        return 0;
+    if (!erne_tuned_load(&tuned, o->opts->cache_dir, o->list, &e->file, why_not)) {
+        snprintf(line, sizeof(line), "the placement that was kept is ignored: %s",
+                 why_not);
+        if (why_not[0])
+            log_line(o, ERNE_LOG_DEBUG, line);
+        return 0;
+    }
+    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
+        if (free_phases >> kind & 1 && is_device(tuned.of[kind].fns)) {
+            placement->of[kind] = tuned.of[kind];
+            moved |= 1u << kind;
+        }
+    e->is_placed = true;
+    erne_tuned_text(&tuned, free_phases, e->placement, sizeof(e->placement));
+    if (e->placement[0])
+        log_line(o, ERNE_LOG_INFO, e->placement);
+    return moved;
+}
+
 static int open_backends(struct erne_engine *e, const struct opening *opening)
 {
     struct opening o = *opening;
     struct erne_placement placement;
+    unsigned moved;
 
     ERNE_TRY(
         erne_placement_parse(&placement, o.opts->backend, o.opts->device, o.list, o.err));
+    moved = take_tuned(e, &placement, &o);
     o.cache_dir = make_cache_dir(&placement, o.opts);
-    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
-        ERNE_TRY(open_phase(e, (enum erne_phase_kind)kind, placement.of[kind], &o));
+    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
+        const enum erne_phase_kind phase = (enum erne_phase_kind)kind;
+        int st = open_phase(e, phase, placement.of[kind], &o);
+
+        if (st < 0 && moved >> kind & 1 && !e->backends[kind][0]) { /* nobody's wish */
+            log_line(&o, ERNE_LOG_WARN, o.err ? o.err->text : erne_status_text(st));
+            st = open_phase(e, phase, (struct erne_choice){ 0 }, &o);
+        }
+        ERNE_TRY(st);
+    }
     return 0;
 }
 
@@ -464,6 +511,11 @@ bool erne_engine_may_fall_back(const struct erne_engine *engine)
 const struct erne_model_info *erne_engine_info(const struct erne_engine *engine)
 {
     return &engine->info;
+}
+
+const char *erne_engine_placement(const struct erne_engine *engine)
+{
+    return engine->is_placed ? engine->placement : NULL;
 }
 
 bool erne_engine_is_stop(const struct erne_engine *engine, int32_t token)

@@ -7,114 +7,47 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { MAX_PATH_BYTES = 1280, MAX_BYTES = 2048 };
+#include "runtime/cache_file.h"
+#include "runtime/identity.h"
 
-struct wanted {
-    int device;
-    struct erne_verdict_key *key;
-    const struct erne_model_file *file;
-    bool found;
-};
-
-/* The bytes of a file's header: they hold hashes of all else. */
-static uint64_t model_hash(const struct erne_model_file *file)
-{
-    const size_t n_bytes = file->map.n_bytes < 256 ? file->map.n_bytes : 256;
-
-    return XXH3_64bits(file->map.data, n_bytes);
-}
-
-static int take_device(void *user, const struct erne_device_info *info)
-{
-    struct wanted *w = user;
-    const size_t cap = sizeof(w->key->text);
-    int n;
-
-    if (info->index != w->device || (!info->uuid && !info->driver))
-        return 0;
-    n = snprintf(w->key->text, cap,
-                 "erne verify 1\ndevice: %s %s %s\ndriver: %s\nbuild: %s %s\n"
-                 "model: %016" PRIx64 "\n",
-                 info->backend, info->name, info->uuid ? info->uuid : "",
-                 info->driver ? info->driver : "", erne_version(), erne_build_info(),
-                 model_hash(w->file));
-    w->found = n > 0 && (size_t)n < cap;
-    return 1;
-}
+enum { MAX_NAME = 64, MAX_BYTES = 2048 };
 
 bool erne_verdict_key_init(struct erne_verdict_key *key,
                            const struct erne_backend_fns *fns, int device,
-                           const struct erne_model_file *file)
+                           const char *isa, const struct erne_model_file *file)
 {
-    struct wanted w = { .device = device, .key = key, .file = file };
+    const size_t cap = sizeof(key->text);
+    char identity[ERNE_IDENTITY_MAX], build[ERNE_IDENTITY_MAX];
+    int n;
 
-    if (fns->devices)
-        fns->devices(take_device, &w);
-    return w.found;
+    if (!erne_device_identity(identity, fns, device))
+        return false;
+    erne_build_identity(build);
+    n = snprintf(key->text, cap,
+                 "erne verify 1\ndevice: %s\nisa: %s\nbuild: %s\nmodel: %016" PRIx64
+                 "\n",
+                 identity, isa, build, erne_model_hash(file));
+    return n > 0 && (size_t)n < cap;
 }
 
-static bool path_of(char path[MAX_PATH_BYTES], const char *dir,
-                    const struct erne_verdict_key *key)
+static void name_of(char name[MAX_NAME], const struct erne_verdict_key *key)
 {
-    const uint64_t hash = XXH3_64bits(key->text, strlen(key->text));
-    const int n =
-        snprintf(path, MAX_PATH_BYTES, "%s/verify-%016" PRIx64 ".txt", dir, hash);
-
-    return n > 0 && n < MAX_PATH_BYTES - (int)sizeof(".part");
-}
-
-static int write_all(const char *path, const char *text, size_t n_bytes)
-{
-    struct pf_file *file;
-    int st;
-
-    ERNE_TRY(pf_file_open(&file, path, PF_WRITE_NEW));
-    st = pf_file_write_at(file, text, n_bytes, 0);
-    pf_file_close(&file);
-    return st;
+    snprintf(name, MAX_NAME, "verify-%016" PRIx64 ".txt",
+             XXH3_64bits(key->text, strlen(key->text)));
 }
 
 int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
                       uint32_t refused, struct erne_error *err)
 {
-    char path[MAX_PATH_BYTES], part[MAX_PATH_BYTES + 8], text[MAX_BYTES];
+    char name[MAX_NAME], text[MAX_BYTES];
     size_t n = (size_t)snprintf(text, sizeof(text), "%srefused:", key->text);
-    int st;
 
     for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
         if (refused >> op & 1)
             n += (size_t)snprintf(text + n, sizeof(text) - n, " %s", erne_op_name(op));
     n += (size_t)snprintf(text + n, sizeof(text) - n, "\n");
-    if (!path_of(path, dir, key))
-        return erne_fail(err, ERNE_EINVAL, "%s: the name is too long", dir);
-    snprintf(part, sizeof(part), "%s.part", path);
-    st = pf_dir_create(dir);
-    if (st == 0)
-        st = write_all(part, text, n);
-    if (st == 0)
-        st = pf_path_rename(part, path);
-    return st < 0 ? erne_fail(err, st, "%s: %s", path, pf_last_error()) : 0;
-}
-
-/* The whole of a small file as text; its length, or -1. */
-static int read_all(const char *path, char text[MAX_BYTES])
-{
-    struct pf_file *file;
-    uint64_t n_bytes = 0;
-    int st;
-
-    if (pf_file_open(&file, path, PF_READ) < 0)
-        return -1;
-    st = pf_file_size(file, &n_bytes);
-    if (st == 0 && n_bytes >= MAX_BYTES)
-        st = ERNE_EFORMAT;
-    if (st == 0)
-        st = pf_file_read_at(file, text, (size_t)n_bytes, 0);
-    pf_file_close(&file);
-    if (st < 0)
-        return -1;
-    text[n_bytes] = '\0';
-    return (int)n_bytes;
+    name_of(name, key);
+    return erne_cache_save(dir, name, text, n, err);
 }
 
 bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
@@ -122,18 +55,17 @@ bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
 {
     static const char label[] = "refused:";
     const size_t n_key = strlen(key->text);
-    char path[MAX_PATH_BYTES], text[MAX_BYTES];
+    char name[MAX_NAME], text[MAX_BYTES];
     const char *at = text + n_key + strlen(label);
-    int n_text;
+    uint32_t found = 0;
+    int n_bytes;
 
-    if (!path_of(path, dir, key))
-        return false;
-    n_text = read_all(path, text);
-    if (n_text < 0 || (size_t)n_text <= n_key + strlen(label) ||
+    name_of(name, key);
+    n_bytes = erne_cache_load(dir, name, text, sizeof(text));
+    if (n_bytes < 0 || (size_t)n_bytes <= n_key + strlen(label) ||
         memcmp(text, key->text, n_key) != 0 ||
         memcmp(text + n_key, label, strlen(label)) != 0)
         return false;
-    *refused = 0;
     while (*at == ' ') {
         const size_t n = strcspn(++at, " \n");
         enum erne_op op = 0;
@@ -143,8 +75,22 @@ bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
             op++;
         if (op == ERNE_OP_COUNT)
             return false;
-        *refused |= UINT32_C(1) << op;
+        found |= UINT32_C(1) << op;
         at += n;
     }
-    return *at == '\n';
+    if (*at != '\n')
+        return false;
+    *refused = found;
+    return true;
+}
+
+void erne_verdict_text(uint32_t refused, char *text, size_t cap)
+{
+    size_t n = 0;
+
+    text[0] = '\0';
+    for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
+        if (refused >> op & 1 && n < cap)
+            n += (size_t)snprintf(text + n, cap - n, "%s%s", n > 0 ? ", " : "",
+                                  erne_op_name(op));
 }

@@ -8,13 +8,14 @@
 
 /* One line each; tells verdicts apart. */
 struct erne_verdict_key {
-    char text[1024];
+    char text[1280];
 };
 
-/* False when the device has no identity, or there is none of that number. */
+/* isa: the highest level it was opened with, or "auto". False when there is no device of
+ * that number. */
 bool erne_verdict_key_init(struct erne_verdict_key *key,
                            const struct erne_backend_fns *fns, int device,
-                           const struct erne_model_file *file);
+                           const char *isa, const struct erne_model_file *file);
 
 /* refused: bit 1 << op for what is computed wrongly; all bits: the model as a whole. */
 int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
@@ -22,5 +23,8 @@ int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
 /* False when there is none, or none that can be read. */
 bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
                        uint32_t *refused);
+
+/* "matmul, rope", cut where text ([cap]) ends. */
+void erne_verdict_text(uint32_t refused, char *text, size_t cap);
 
 #endif

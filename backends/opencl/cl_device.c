@@ -291,9 +291,11 @@ static int show(struct cl_device *dev, int index,
     const struct erne_backend_opts opts = { .isa = "auto" };
     char uuid[2 * CL_UUID_SIZE_KHR + 1];
     cl_ulong memory = 0;
+    cl_device_type type = 0;
 
     ERNE_TRY(find_facts(dev, &opts));
     GET(dev, CL_DEVICE_GLOBAL_MEM_SIZE, memory);
+    GET(dev, CL_DEVICE_TYPE, type);
     get_uuid(dev, uuid);
     const struct erne_device_info info = { .backend = "opencl",
                                            .index = index,
@@ -302,7 +304,8 @@ static int show(struct cl_device *dev, int index,
                                            .uuid = uuid[0] ? uuid : NULL,
                                            .detail = dev->version,
                                            .memory_bytes = memory,
-                                           .shares_memory = dev->on_host };
+                                           .shares_memory = dev->on_host,
+                                           .is_software = type & CL_DEVICE_TYPE_CPU };
     return visit(user, &info);
 }
 

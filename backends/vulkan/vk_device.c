@@ -363,7 +363,8 @@ static int visit_one(struct vk_device *dev, int index,
                                      .driver = driver,
                                      .uuid = uuid,
                                      .detail = detail,
-                                     .shares_memory = dev->import_align > 0 };
+                                     .shares_memory = dev->import_align > 0,
+                                     .is_software = dev->is_cpu };
 
     /* How the number is made up differs between drivers; this is Vulkan's own way. */
     snprintf(driver, sizeof(driver), "%u.%u.%u of %04x", VK_API_VERSION_MAJOR(w),

@@ -5,6 +5,7 @@
 #include "runtime/include/erne.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 int pf_cache_dir(char *buf, size_t cap)
 {
@@ -16,4 +17,14 @@ int pf_cache_dir(char *buf, size_t cap)
     else if (home && home[0] == '/')
         n = snprintf(buf, cap, "%s/.cache", home);
     return n > 0 && (size_t)n < cap ? ERNE_OK : ERNE_EFAIL;
+}
+
+int pf_program_path(char *buf, size_t cap)
+{
+    const ssize_t n = readlink("/proc/self/exe", buf, cap);
+
+    if (n <= 0 || (size_t)n >= cap)
+        return ERNE_EFAIL;
+    buf[n] = '\0';
+    return ERNE_OK;
 }

@@ -120,6 +120,9 @@ void bench_grid_deinit(struct bench *b);
 
 /* Opens what the cases need; takes all samples, in rounds. */
 int bench_open(struct bench *b, struct erne_error *err);
+/* How an engine is opened. */
+struct erne_engine_opts bench_engine_opts(const struct bench_engine *e,
+                                          const struct bench *b);
 /* Only the models. */
 int bench_open_engines(struct bench *b, struct erne_error *err);
 int bench_run(struct bench *b, struct erne_error *err);
@@ -136,8 +139,6 @@ int bench_print(const struct cli_args *args, const struct bench_layout *layout,
 /* Looks at what each engine computes, and fills in `refused`. Fails where that cannot be
  * found out. */
 int bench_gate(struct bench *b, struct erne_error *err);
-/* EVERIFY, and a text that says why, when an operator computed something else. */
-int bench_gate_judge(const struct erne_op_timing *t, char *text, size_t cap);
 
 /* --------------------------------------------------------- cmd_bench_ops.c */
 

@@ -28,18 +28,27 @@ static int make_trace(struct bench_engine *e, const struct bench *b, size_t n,
     return st;
 }
 
-static int open_engine(struct bench_engine *e, const struct bench *b, size_t n_tokens,
-                       struct erne_error *err)
+struct erne_engine_opts bench_engine_opts(const struct bench_engine *e,
+                                          const struct bench *b)
 {
     struct erne_engine_opts opts = b->args->engine;
-    int st;
 
     opts.backend = e->backend;
     opts.device = e->device;
+    opts.use_tuned = b->args->tune != CLI_TUNE_OFF;
     opts.fallback = false; /* or another backend's figures would stand under its name */
     opts.n_threads = e->n_threads;
     opts.log = cli_log;
     opts.log_user = &b->args->verbose;
+    return opts;
+}
+
+static int open_engine(struct bench_engine *e, const struct bench *b, size_t n_tokens,
+                       struct erne_error *err)
+{
+    const struct erne_engine_opts opts = bench_engine_opts(e, b);
+    int st;
+
     st = erne_engine_open(&e->model.engine, e->path, &opts, err);
     if (st < 0)
         return st;

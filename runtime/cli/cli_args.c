@@ -236,6 +236,7 @@ static void set_defaults(struct cli_args *args)
         .n_chunks = -1,
         .seed = -1,
         .thinking = -1,
+        .seconds = 60,
     };
     args->session.kv_type = NULL;
 }

@@ -18,6 +18,7 @@
     X(EVAL, eval, "perplexity|kld MODEL", "measure the quality of a model")          \
     X(LOGITS, logits, "MODEL -o OUT.npy", "write the logits of a text or of tokens") \
     X(BENCH, bench, "[ops] MODEL", "measure how fast a model is here")               \
+    X(TUNE, tune, "MODEL", "find out which device runs a model fastest, and keep it") \
     X(DEVICES, devices, "", "list what can compute here")
 
 enum cli_command_bit {
@@ -49,6 +50,9 @@ struct cli_bench {
 /* What to do with a model's reasoning, in the order of the option's words. */
 enum cli_reasoning { CLI_REASONING_SHOW, CLI_REASONING_HIDE };
 
+/* Where "auto" computes, in the order of the option's words. */
+enum cli_tune { CLI_TUNE_AUTO, CLI_TUNE_OFF };
+
 enum { CLI_MAX_OPERANDS = 2, CLI_MAX_PATH = 1024 };
 
 /* What the command line said. Strings point into argv. */
@@ -64,13 +68,15 @@ struct cli_args {
 
     const char *prompt, *prompt_file, *system, *tokens_file, *output;
     const char *base, *save_base;
-    struct cli_list stops, rules, loras, media;
+    struct cli_list stops, rules, loras, media, devices;
     int n_predict, n_chunks; /* -1: no limit */
     int n_rounds;            /* of verify; 0: not given */
     int thinking;            /* -1: as the model does */
     int reasoning;           /* enum cli_reasoning */
+    int tune;                /* enum cli_tune */
+    float seconds;           /* of tune */
     int64_t seed;            /* -1: another one every time */
-    bool raw, chat, json, profiles, probe, verbose, no_fallback, help;
+    bool raw, chat, json, profiles, probe, verbose, no_fallback, only_phases, help;
     char cache_dir[CLI_MAX_PATH]; /* engine.cache_dir when none was given */
 };
 

@@ -168,6 +168,12 @@ void cli_log(void *user, enum erne_log_level level, const char *line)
             line);
 }
 
+void cli_progress_clear(void)
+{
+    if (pf_is_terminal(stderr))
+        fputs("\r\033[K", stderr);
+}
+
 int cli_progress(void *user, uint64_t done, uint64_t total, const char *what)
 {
     const double percent = total > 0 ? 100.0 * (double)done / (double)total : 100.0;

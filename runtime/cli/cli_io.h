@@ -41,6 +41,8 @@ int cli_write(void *user, const char *text, size_t n_bytes);
 void cli_log(void *user, enum erne_log_level level, const char *line);
 /* An erne_progress_fn: one line on stderr if that is a terminal; Ctrl-C cancels. */
 int cli_progress(void *user, uint64_t done, uint64_t total, const char *what);
+/* Of work that may end at any time: takes its line away. */
+void cli_progress_clear(void);
 
 /* Ctrl-C. Outside begin and end it ends the program with exit code 130; between them it
  * sets a flag, and cancels the evaluation that runs in session (which may be NULL). */

@@ -38,6 +38,62 @@ void cli_set_cache_dir(struct cli_args *args)
         args->engine.cache_dir = args->cache_dir;
 }
 
+/* --------------------------------------------------------- the first start */
+
+enum { START_SECONDS = 10 };
+
+/* The first call means that there is something to measure. */
+static int say_once(void *user, uint64_t done, uint64_t total, const char *what)
+{
+    bool *said = user;
+
+    if (!*said)
+        fprintf(stderr,
+                "finding out which device is fastest, once for this model and at most "
+                "about %d s (--tune off: not)\n",
+                START_SECONDS);
+    *said = true;
+    return cli_progress(NULL, done, total, what);
+}
+
+static bool is_auto(const struct cli_args *args)
+{
+    const char *backend = args->engine.backend;
+
+    return !args->engine.device && (!backend || strcmp(backend, "auto") == 0);
+}
+
+/* Measures a model that is new here, where there is a choice, and opens it again. That
+ * this does not work is no reason not to run. */
+static int tune_at_start(struct cli_model *model, const struct cli_args *args,
+                         const char *path, struct erne_error *err)
+{
+    struct erne_tune_opts opts = erne_tune_opts_default();
+    struct erne_error why;
+    bool said = false;
+    int st;
+
+    if (!args->engine.use_tuned || !args->engine.cache_dir || !is_auto(args) ||
+        erne_engine_placement(model->engine))
+        return ERNE_OK;
+    opts.engine = args->engine;
+    opts.engine.log = NULL;
+    opts.at_start = opts.only_phases = true;
+    opts.seconds = START_SECONDS;
+    opts.progress = say_once;
+    opts.progress_user = &said;
+    st = erne_tune(path, &opts, &why);
+    cli_progress_clear();
+    if (st == ERNE_ECANCELLED)
+        return cli_fail(err, st, "%s", why.text);
+    if (st < 0)
+        cli_log((void *)&args->verbose, ERNE_LOG_DEBUG, why.text);
+    if (!said)
+        return ERNE_OK;
+    erne_engine_close(&model->engine);
+    return erne_engine_open(&model->engine, path, &args->engine, err);
+}
+
 int cli_model_open(struct cli_model *model, struct cli_args *args, size_t operand,
                    struct erne_error *err)
 {
@@ -52,7 +108,11 @@ int cli_model_open(struct cli_model *model, struct cli_args *args, size_t operan
     args->engine.fallback = !args->no_fallback;
     args->engine.log = cli_log;
     args->engine.log_user = &args->verbose;
+    if (args->tune == CLI_TUNE_OFF)
+        args->engine.use_tuned = false;
     st = erne_engine_open(&model->engine, path, &args->engine, err);
+    if (st == ERNE_OK)
+        st = tune_at_start(model, args, path, err);
     if (st < 0)
         return st;
     model->info = erne_engine_info(model->engine);

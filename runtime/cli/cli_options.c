@@ -12,9 +12,10 @@ enum {
     ANY = ~0,
     TALK = CLI_RUN | CLI_CHAT,
     COMPUTE = TALK | CLI_EVAL | CLI_LOGITS,
-    TIMED = COMPUTE | CLI_BENCH,
+    TIMED = COMPUTE | CLI_BENCH | CLI_TUNE,
     DEVICE = COMPUTE | CLI_VERIFY,
-    MODEL = COMPUTE | CLI_INSPECT | CLI_VERIFY
+    CACHED = DEVICE | CLI_BENCH | CLI_TUNE,
+    MODEL = COMPUTE | CLI_INSPECT | CLI_VERIFY | CLI_TUNE
 };
 
 static const double most = FLT_MAX;
@@ -89,7 +90,8 @@ const struct cli_option cli_options[] = {
       "f16, f32, q8 or q4: how keys and values are kept (default f16; logits: f32)" },
     { "--draft-max", "N", CLI_INT, AT(session.n_draft), 0, 1, TALK,
       "tokens to guess ahead: 0 or 1 (default: what the model can); same answers" },
-    { "-t, --threads", "N", CLI_INT, AT(engine.n_threads), 1, 4096, COMPUTE,
+    { "-t, --threads", "N", CLI_INT, AT(engine.n_threads), 1, 4096,
+      COMPUTE | CLI_TUNE,
       "threads to compute with (default: one a core)" },
     { "--ram", "SIZE", CLI_SIZE, AT(engine.ram_bytes), 1, 0x1p63, TIMED,
       "memory to take at most, as 8G: experts that do not fit are read from the file as "
@@ -101,14 +103,29 @@ const struct cli_option cli_options[] = {
       "the device to compute on, as erne devices names it: vulkan:1" },
     { "--no-fallback", NULL, CLI_FLAG, AT(no_fallback), 0, 0, COMPUTE,
       "when a device is lost, end with exit code 6; otherwise the CPU goes on" },
-    { "--time-limit", "MS", CLI_INT, AT(engine.time_limit_ms), 0, INT_MAX, DEVICE,
+    { "--time-limit", "MS", CLI_INT, AT(engine.time_limit_ms), 0, INT_MAX, CACHED,
       "milliseconds after which a device that does not answer is lost" },
-    { "--cache-dir", "DIR", CLI_TEXT, AT(engine.cache_dir), 0, 0, DEVICE,
-      "where kernels compiled for devices are kept (default: ~/.cache/erne)" },
+    { "--cache-dir", "DIR", CLI_TEXT, AT(engine.cache_dir), 0, 0, CACHED,
+      "where compiled kernels and what is known of devices are kept (default: "
+      "~/.cache/erne)" },
+    { "--tune", "auto|off", CLI_WORD, AT(tune), 0, 0, TALK | CLI_BENCH,
+      "off: the CPU computes unless --backend or --device say otherwise; auto (default): "
+      "what erne tune found fastest, and run and chat measure a new model once where "
+      "there is a GPU" },
     { "--rounds", "N", CLI_INT, AT(n_rounds), 1, 1000, CLI_VERIFY,
       "with --device: rounds of fresh random data for each check (default 3)" },
     { "--isa", "LEVEL", CLI_TEXT, AT(engine.isa), 0, 0, TIMED,
       "highest CPU instruction set to use: auto, c, avx2, avx512" },
+
+    { "--backend, -dev, --device", "LIST", CLI_LIST, AT(devices), 0, 0, CLI_TUNE,
+      "what to look at beside the CPU: backends or devices, as vulkan,opencl:1 (default: "
+      "all there is)" },
+    { "-r, --repetitions", "N", CLI_INT, AT(bench.n_repeats), 1, 99, CLI_TUNE,
+      "samples of each phase on each device, taken in turns (default 5)" },
+    { "--seconds", "S", CLI_FLOAT, AT(seconds), 0, 1e6, CLI_TUNE,
+      "begin nothing new after that long (default 60)" },
+    { "--only-phases", NULL, CLI_FLAG, AT(only_phases), 0, 0, CLI_TUNE,
+      "do not measure operators" },
 
     { "-m, --model", "LIST", CLI_LIST, AT(bench.models), 0, 0, CLI_BENCH,
       "model files. Lists are separated by commas, or the option is repeated; numbers "
@@ -197,7 +214,7 @@ const struct cli_option cli_options[] = {
       "list the device profiles that erne convert --device knows by name" },
     { "--probe", NULL, CLI_FLAG, AT(probe), 0, 0, CLI_DEVICES,
       "print a profile of this machine, to be kept as a file and edited" },
-    { "--json", NULL, CLI_FLAG, AT(json), 0, 0, CLI_INSPECT,
+    { "--json", NULL, CLI_FLAG, AT(json), 0, 0, CLI_INSPECT | CLI_TUNE,
       "one JSON object instead of text" },
     { "-v, --verbose", NULL, CLI_FLAG, AT(verbose), 0, 0, TIMED | CLI_CONVERT,
       "say more, such as which kernel took which operator" },

@@ -222,6 +222,7 @@ int cmd_bench(struct cli_args *args, struct erne_error *err)
     if (args->bench.compare)
         return compare(args, err);
     st = args->bench.suite ? take_suite(args, &suite, err) : ERNE_OK;
+    cli_set_cache_dir(args);
     if (st == ERNE_OK)
         st = bench_grid_init(&b, err);
     if (st == ERNE_OK)

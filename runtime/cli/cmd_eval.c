@@ -217,6 +217,7 @@ int cmd_eval(struct cli_args *args, struct erne_error *err)
     bool compare = false;
     int st = check_args(args, &compare, err);
 
+    args->engine.use_tuned = false; /* figures must not depend on what was measured */
     if (st == ERNE_OK)
         st = cli_model_open(&e.model, args, 1, err);
     if (st == ERNE_OK)

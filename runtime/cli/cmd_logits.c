@@ -166,6 +166,7 @@ int cmd_logits(struct cli_args *args, struct erne_error *err)
                         args->media.items[0]);
     if (!args->output)
         return cli_fail(err, ERNE_EINVAL, "the file to write is needed: -o OUT.npy");
+    args->engine.use_tuned = false; /* figures must not depend on what was measured */
     st = cli_media_open_all(&media, &args->media, err);
     if (st == ERNE_OK)
         st = cli_model_open(&model, args, 0, err);

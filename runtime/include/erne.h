@@ -1,7 +1,8 @@
 /* erne.h -- the public interface of erne, a runtime for ERNIE 4.5 models.
  *
- * This is the only header a program needs, and the command-line program in
- * runtime/cli uses nothing else. docs/ARCHITECTURE.md explains what is behind it.
+ * This is the only header a program includes, and the command-line program in
+ * runtime/cli uses nothing else; what is about measuring is in erne_measure.h, which
+ * comes with it. docs/ARCHITECTURE.md explains what is behind it.
  *
  *     struct erne_error err;
  *     struct erne_engine *engine;
@@ -103,21 +104,23 @@ struct erne_engine;
 
 struct erne_engine_opts {
     size_t struct_size;    /* set by erne_engine_opts_default: tells old callers apart */
-    /* Who computes: "auto" (the CPU), or a backend of this build, "cpu", "vulkan",
-     * "opencl", "reference"; "vulkan:1" is its second device. One for each phase is
-     * written "vision=vulkan,prefill=vulkan,decode=cpu"; phases left out are "auto". What
-     * a device declines is computed on the CPU. */
+    /* Who computes: "auto", or a backend of this build, "cpu", "vulkan", "opencl",
+     * "reference"; "vulkan:1" is its second device. One for each phase is written
+     * "vision=vulkan,prefill=vulkan,decode=cpu"; phases left out are "auto". What a
+     * device declines is computed on the CPU. "auto" is where erne_tune found the model
+     * to be fastest, if cache_dir has that, and else the CPU. */
     const char *backend;
     const char *device;    /* "vulkan:1": instead of backend, or of its device; or NULL */
     const char *isa;       /* highest CPU level to use: "auto", "c", "avx2", "avx512";
                               "neon" on ARM */
     int n_threads;         /* 0: one a physical core; at most 4096 */
     bool check_hashes;     /* verify every tensor's hash before use (reads the file) */
-    const char *cache_dir; /* a folder for compiled kernels, is created; NULL: none */
+    const char *cache_dir; /* for compiled kernels and what is known of devices; NULL */
     uint64_t ram_bytes;    /* memory to take at most: experts that do not fit are read
                               from the file when they are needed, by the CPU alone;
                               results are the same. 0: as the file was made for, else no
                               limit */
+    bool use_tuned;        /* "auto" looks at what erne_tune kept (default) */
     int time_limit_ms;     /* for a device to answer, then it is lost; 0: its default */
     bool fallback;         /* when a device is lost, sessions evaluate their tokens again
                               on the CPU and go on (default); false: EDEVICE */
@@ -418,6 +421,7 @@ struct erne_device_info {
     const char *detail;    /* "2 cores, avx512 vnni, oneDNN 2.6.3" */
     uint64_t memory_bytes;
     bool shares_memory;    /* computes in the host's memory: nothing is copied */
+    bool is_software;      /* a driver that computes on the CPU: lavapipe, PoCL */
 };
 
 /* Calls `visit` for every device that this build can use here. Returns its first
@@ -433,84 +437,6 @@ ERNE_API int erne_device_profiles(int (*visit)(void *user, const char *name,
 
 /* Writes a profile of this machine as YAML text; measures the memory for a moment. */
 ERNE_API int erne_device_probe(erne_write_fn write, void *user, struct erne_error *err);
-
-/* ------------------------------------------------------------- measuring */
-
-/* What a backend can do at most, measured by loops that do nothing else; a second, and 0
- * where it is not known. Multiplication and addition are two operations. */
-struct erne_limits {
-    double read_bytes;     /* from memory */
-    double f32_ops, i8_ops;
-};
-
-/* Of the backend that decodes. May take a second. */
-ERNE_API int erne_engine_limits(struct erne_engine *engine, struct erne_limits *limits,
-                                struct erne_error *err);
-
-/* An operator of a model at one shape, alone, on one of the engines compared. */
-struct erne_op_timing {
-    const char *phase;     /* "prefill", "decode" */
-    const char *op;        /* "matmul" */
-    const char *shape;     /* "[512, 1024] x w4-g64 [3072, 1024]" */
-    const char *impl;      /* whose code ran; NULL: this backend declines the operator */
-    size_t engine;         /* which of the engines */
-    int n_uses;            /* how often the phase has it */
-    double n_bytes;        /* weights read, activations read and written */
-    double n_ops;          /* multiplications and additions; 0: nothing worth counting */
-    bool is_int;           /* by integers, if the backend so chooses */
-    double median_ns, low_ns, high_ns; /* of a run; a quarter is below low, above high */
-    double error;          /* root mean square of the difference from the reference over
-                              that of the reference's values */
-};
-
-struct erne_op_bench_opts {
-    size_t struct_size;
-    int n_prefill;         /* tokens of a prefill step (default: 512) */
-    int n_past;            /* tokens in the context (default: 512) */
-    const char *kv_type;   /* as in struct erne_session_opts */
-    double seconds;        /* to spend on an operator on each engine (default: 0.05) */
-    bool check_only;       /* nothing is timed, times are 0 */
-};
-
-ERNE_API struct erne_op_bench_opts erne_op_bench_opts_default(void);
-
-/* Times each operator that the language model has, once a shape, on all engines in turns;
- * all must have the same model open. The first of a shape's timings comes with a new
- * shape; strings live during the call. Data are random but for the weights. Returns the
- * first non-zero answer of visit, else 0. */
-ERNE_API int erne_op_bench(struct erne_engine *const *engines, size_t n_engines,
-                           const struct erne_op_bench_opts *opts,
-                           int (*visit)(void *user, const struct erne_op_timing *timing),
-                           void *user, struct erne_error *err);
-
-/* One check of a device. */
-struct erne_check {
-    const char *phase;     /* "decode", "prefill", "vision", "video", "guess", "whole" */
-    const char *op;        /* "matmul"; of the whole "model" */
-    const char *shape;     /* "67x1024, 3072x1024 w4-g32" */
-    int n_nodes;           /* of the model that are like this */
-    double error, limit;   /* of the result's root mean square, in the worst round */
-    int status;            /* 0; EVERIFY: wrong; EUNSUPPORTED: left to the CPU */
-};
-
-struct erne_verify_opts {
-    size_t struct_size;
-    struct erne_engine_opts engine; /* its backend or device is what is checked */
-    int n_rounds;                   /* of fresh random data a check (default: 3) */
-    uint64_t seed;
-};
-
-ERNE_API struct erne_verify_opts erne_verify_opts_default(void);
-
-/* Computes every operator of a model, in every shape and scheme that it will use, then
- * the logits of a few tokens, on a device and by the reference, and calls `visit` with
- * each result; another answer than 0 ends it. With a cache_dir the verdict is kept there
- * for this device, driver, build and model: engines with the same folder then compute
- * elsewhere what failed, and log it.
- * Fails: EVERIFY (a check failed), EDEVICE, ENOMEM, ECANCELLED; as erne_engine_open. */
-ERNE_API int erne_device_verify(const char *path, const struct erne_verify_opts *opts,
-                                int (*visit)(void *user, const struct erne_check *check),
-                                void *user, struct erne_error *err);
 
 /* ----------------------------------------------------------- model files */
 
@@ -570,4 +496,6 @@ ERNE_API int erne_file_verify(const char *path, erne_progress_fn progress, void 
 #ifdef __cplusplus
 }
 #endif
+
+#include "erne_measure.h" /* how fast models are, and whether devices compute right */
 #endif

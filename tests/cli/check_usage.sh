@@ -6,7 +6,7 @@
 
 expect 0 'commands:' --help
 expect 0 'erne ' --version
-for command in convert inspect verify run chat eval logits bench devices; do
+for command in convert inspect verify run chat eval logits bench tune devices; do
     expect 0 "usage: erne $command" $command --help
     check '[ ! -s "$err" ]' "help of $command prints on stderr"
     expect 0 "$command" --help
@@ -14,7 +14,7 @@ done
 expect 0 reference devices
 
 expect 2 'a command is needed'
-expect 2 'convert inspect verify run chat eval logits bench devices' frobnicate
+expect 2 'convert inspect verify run chat eval logits bench tune devices' frobnicate
 expect 2 'erne run has no option --frob' run m --frob -p x
 expect 2 'no option --scheme' run m --scheme w4 -p x
 expect 2 'no option -x' run m -x -p x

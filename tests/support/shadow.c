@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backends/reference/ref_backend.h"
+#include "platforms/platform.h"
 
 enum { MAX_RANGES = 4096, N_DEVICES = 2 };
 
@@ -325,16 +326,25 @@ static int shadow_run_node(struct erne_backend *be, const struct erne_node *node
 static int shadow_run(struct erne_backend *be, struct erne_node *const *nodes,
                       size_t n_nodes, const struct erne_step *step)
 {
+    const uint64_t start = pf_time_ns();
+
     ERNE_TRY(count_call(shadow_of(be), SHADOW_RUN));
     for (size_t i = 0; i < n_nodes; i++) {
         if (step->cancel && atomic_load(step->cancel) != 0)
             return ERNE_ECANCELLED;
         ERNE_TRY(nodes[i]->impl->run(be, nodes[i], step));
     }
+    pf_sleep_us((pf_time_ns() - start) / 1000 * shadow_of(be)->config->slowness);
     return 0;
 }
 
 /* ------------------------------------------------------------- life cycle */
+
+/* What devices are without a hook. */
+static const struct shadow_config doubles[N_DEVICES] = {
+    { .slowness = 4 },
+    { .wrong_ops = 1u << ERNE_OP_MATMUL },
+};
 
 static int shadow_open(struct erne_backend **out, const struct erne_backend_opts *opts,
                        struct erne_error *err)
@@ -352,7 +362,13 @@ static int shadow_open(struct erne_backend **out, const struct erne_backend_opts
         return ERNE_ENOMEM;
     }
     s->base.fns = &erne_backend_shadow;
+    s->own = doubles[opts->device];
     s->config = opts->hook ? opts->hook : &s->own;
+    if (s->config->refuses_open) {
+        erne_backend_reference.close(s->inner);
+        free(s);
+        return erne_fail(err, ERNE_EDEVICE, "shadow: does not open");
+    }
     s->config->n_open++;
     *out = &s->base;
     return 0;

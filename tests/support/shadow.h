@@ -34,6 +34,8 @@ struct shadow_config {
     uint64_t fail_at;
     int fail_status;
     uint32_t wrong_ops; /* bit 1 << op: computed wrongly */
+    uint64_t slowness;  /* waits so many times as long as each run took */
+    bool refuses_open;
 
     uint64_t n_calls[SHADOW_CALL_COUNT];
     uint64_t n_bytes_up, n_bytes_down;
@@ -44,7 +46,8 @@ struct shadow_config {
     char breach[128]; /* the first breach of the contract; empty: none */
 };
 
-/* Devices "shadow:0" and "shadow:1". */
+/* Devices "shadow:0" and "shadow:1". Opened without a hook, the first is slow, and the
+ * second computes matrix products wrongly. */
 extern const struct erne_backend_fns erne_backend_shadow;
 /* The shadow and the reference, as a list of backends. */
 extern const struct erne_backend_fns *const shadow_backends[];

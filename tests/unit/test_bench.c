@@ -620,27 +620,6 @@ static void test_guard_sums(void **state)
     assert_true(g.mhz_low == 1500 && g.mhz_high == 2000 && g.load == 2);
 }
 
-static void test_gate(void **state)
-{
-    struct erne_op_timing t = { .phase = "decode",
-                                .op = "matmul",
-                                .shape = "[1, 2]",
-                                .impl = "fast",
-                                .error = 0.02 };
-    char text[128] = "";
-
-    (void)state;
-    assert_int_equal(bench_gate_judge(&t, text, sizeof(text)), ERNE_OK);
-    assert_string_equal(text, "");
-    t.error = 0.9;
-    assert_int_equal(bench_gate_judge(&t, text, sizeof(text)), ERNE_EVERIFY);
-    assert_non_null(strstr(text, "decode matmul [1, 2] by fast differs"));
-    t.error = NAN;
-    assert_int_equal(bench_gate_judge(&t, text, sizeof(text)), ERNE_EVERIFY);
-    t.impl = NULL; /* declined: another backend computes it */
-    assert_int_equal(bench_gate_judge(&t, text, sizeof(text)), ERNE_OK);
-}
-
 static void test_probe(void **state)
 {
     struct bench_probe p = { 0 };
@@ -683,7 +662,7 @@ int main(void)
         cmocka_unit_test(test_compare_text), cmocka_unit_test(test_joined_samples),
         cmocka_unit_test(test_bad_results),  cmocka_unit_test(test_guard),
         cmocka_unit_test(test_guard_sums),   cmocka_unit_test(test_probe),
-        cmocka_unit_test(test_gate),         cmocka_unit_test(test_picture),
+        cmocka_unit_test(test_picture),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

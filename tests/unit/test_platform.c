@@ -114,6 +114,9 @@ static void test_folders(void **state)
     assert_int_equal(pf_cache_dir(cache, 1), ERNE_EFAIL);
     if (pf_cache_dir(cache, sizeof(cache)) == 0)
         assert_true(strlen(cache) > 1);
+    assert_int_equal(pf_program_path(cache, 4), ERNE_EFAIL);
+    if (pf_program_path(cache, sizeof(cache)) == 0)
+        assert_non_null(strstr(cache, "test_platform"));
 }
 
 static void test_paths(void **state)

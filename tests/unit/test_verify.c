@@ -191,6 +191,7 @@ static void wrong_is_routed_around(void **state)
         assert_int_equal(verify(VL_MODEL, &config, &seen, &err), ERNE_EVERIFY);
         assert_int_equal(erne_status_exit_code(ERNE_EVERIFY), 7);
         assert_non_null(strstr(err.text, "checks failed"));
+        assert_non_null(strstr(err.text, erne_op_name(op)));
         assert_int_equal(seen.wrong_ops, 1u << op);
         assert_true(seen.n_wrong > 0);
         assert_true(run_is_right(VL_MODEL, &config, &warnings));
@@ -282,8 +283,8 @@ static void damaged_verdicts(void **state)
     size_t n_names = 0;
 
     (void)state;
-    assert_false(erne_verdict_key_init(&key, &erne_backend_shadow, 9, &file));
-    assert_true(erne_verdict_key_init(&key, &erne_backend_shadow, 0, &file));
+    assert_false(erne_verdict_key_init(&key, &erne_backend_shadow, 9, "auto", &file));
+    assert_true(erne_verdict_key_init(&key, &erne_backend_shadow, 0, "auto", &file));
     assert_false(erne_verdict_load(CACHE, &key, &refused));
     for (size_t i = 0; i < ERNE_ARRAY_LEN(tails); i++) {
         struct erne_verdict_key other = key;

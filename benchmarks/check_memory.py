@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Memory that `erne convert --device` foretells, and what `erne run` then takes.
+
+usage: check_memory.py --erne build/release/erne [--devices DIR] [--context 2048]
+           [--bound 5] SOURCE...
+
+SOURCE is what erne convert reads, or NAME=SOURCE. Each is converted for each profile of
+DIR (default: platforms/devices), which is changed in one thing: its context, to what can
+be filled in reasonable time. Then the file runs as the profile has it, with a text that
+fills the context, and the most memory that the process held (resident, libraries
+included) is compared with "together" of the plan. Ends with 1 if one is off by more than
+--bound percent and by more than 3 MiB: threads that find no work in a very small model
+do not touch the scratch that they have. Standard library only.
+"""
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "tests/data/northanger.txt").read_text(encoding="utf-8")
+SPARE = 40  # tokens of context that the text leaves free
+SLACK = 3  # MiB
+
+
+def run(words):
+    """What a program prints, and the most memory it held in MiB."""
+    with tempfile.TemporaryFile("w+") as out:
+        child = subprocess.Popen([str(w) for w in words], stdout=out,
+                                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        text = out.read()
+    if child.returncode != 0:
+        sys.exit(f"{' '.join(map(str, words))}:\n{text[-2000:]}")
+    return text, usage.ru_maxrss / 1024
+
+
+def prompt_tokens(printed):
+    return int(re.search(r"(\d+) prompt tokens", printed).group(1))
+
+
+class Bench:
+    def __init__(self, args, scratch):
+        self.args = args
+        self.scratch = scratch
+        self.profile = scratch / "profile.yaml"
+        self.file = scratch / "model.erne"
+        self.text = scratch / "text.txt"
+
+    def convert(self, source, device):
+        """The plan's total for a copy of the profile with our context."""
+        text = device.read_text(encoding="utf-8")
+        text = re.sub(r"(?m)^(  context:).*", rf"\1 {self.args.context}", text)
+        self.profile.write_text(text, encoding="utf-8")
+        plan, _ = run([self.args.erne, "convert", source, "-o", self.file, "--device",
+                       self.profile, "--golden", "off", "--force"])
+        return float(re.search(r"together +([\d.]+) MiB", plan).group(1))
+
+    def talk(self, text, threads):
+        self.text.write_text(text, encoding="utf-8")
+        return run([self.args.erne, "run", self.file, "--raw", "-f", self.text, "-n", 2,
+                    "-t", threads, "--backend", "cpu", "--temp", 0, "--draft-max", 0])
+
+    def measure(self, device):
+        """The most memory of a run whose context is full, in MiB."""
+        threads = re.search(r"(?m)^  threads: *(\d+)", device.read_text()).group(1)
+        some = self.args.context  # bytes are at least as many as tokens
+        printed, _ = self.talk(TEXT[:some], threads)
+        n = int(some * (self.args.context - SPARE) / prompt_tokens(printed))
+        whole = TEXT * (n // len(TEXT) + 1)
+        printed, used = self.talk(whole[:n], threads)
+        if not 0.9 < prompt_tokens(printed) / self.args.context <= 1:
+            sys.exit(f"{prompt_tokens(printed)} tokens do not fill the context")
+        return used
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--erne", required=True)
+    parser.add_argument("--devices", type=pathlib.Path,
+                        default=ROOT / "platforms/devices")
+    parser.add_argument("--context", type=int, default=2048)
+    parser.add_argument("--bound", type=float, default=5)
+    parser.add_argument("sources", nargs="+", metavar="SOURCE")
+    args = parser.parse_args()
+    worst = 0
+    print("| model | device | foretold, MiB | measured, MiB | difference |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(args, pathlib.Path(scratch))
+        for source in args.sources:
+            name, _, path = source.rpartition("=")
+            for device in sorted(args.devices.glob("*.yaml")):
+                told = bench.convert(path, device)
+                used = bench.measure(device)
+                off = 100 * (told - used) / used
+                if abs(told - used) > SLACK:
+                    worst = max(worst, abs(off))
+                print(f"| {name or pathlib.Path(path).name} | {device.stem} | {told:.1f} "
+                      f"| {used:.1f} | {off:+.1f} % |", flush=True)
+    return int(worst > args.bound)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

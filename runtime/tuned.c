@@ -1,0 +1,285 @@
+/* tuned.c -- see tuned.h. A placement is a text file, a line each:
+ *
+ *     erne tune 1
+ *     model: 0123456789abcdef
+ *     build: 0.1.0 cpu vulkan
+ *     device: vulkan:0 IDENTITY        (one for each that was looked at)
+ *     vision: cpu:0 WHY                (one for each phase)
+ *     end: HASH                        (of all that is before)
+ *
+ * Its name says the model only, so that what no longer holds is found, and replaced. */
+#include "runtime/tuned.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "runtime/cache_file.h"
+#include "runtime/identity.h"
+
+enum {
+    MAX_NAME = 64,
+    MAX_LINE = 768,
+    END_BYTES = 22, /* "end: ", 16 digits, a newline */
+    MAX_BYTES = (ERNE_TUNED_DEVICES + ERNE_PHASE_COUNT + 4) * MAX_LINE
+};
+
+static const char *const phase_names[] = {
+#define X(NAME, name) #name,
+    ERNE_PHASE_LIST(X)
+#undef X
+};
+
+static void name_of(char name[MAX_NAME], const struct erne_model_file *file)
+{
+    snprintf(name, MAX_NAME, "tune-%016" PRIx64 ".txt", erne_model_hash(file));
+}
+
+static void head_line(char line[MAX_LINE], const struct erne_model_file *file)
+{
+    snprintf(line, MAX_LINE, "erne tune 1\nmodel: %016" PRIx64 "\n",
+             erne_model_hash(file));
+}
+
+static void build_line(char line[MAX_LINE])
+{
+    char build[ERNE_IDENTITY_MAX];
+
+    erne_build_identity(build);
+    snprintf(line, MAX_LINE, "build: %s\n", build);
+}
+
+static bool device_line(char line[MAX_LINE], struct erne_choice c)
+{
+    char identity[ERNE_IDENTITY_MAX];
+
+    if (!erne_device_identity(identity, c.fns, c.device))
+        return false;
+    snprintf(line, MAX_LINE, "device: %s:%d %s\n", c.fns->name, c.device, identity);
+    return true;
+}
+
+/* ----------------------------------------------------------------- saving */
+
+struct writer {
+    char text[MAX_BYTES];
+    size_t n;
+};
+
+static void put(struct writer *w, const char *line)
+{
+    const size_t n = strlen(line);
+
+    if (n < MAX_BYTES - w->n) { /* which lines of MAX_LINE always are */
+        memcpy(w->text + w->n, line, n + 1);
+        w->n += n;
+    }
+}
+
+static void put_tuned(struct writer *w, const struct erne_tuned *t,
+                      const struct erne_model_file *file)
+{
+    char line[MAX_LINE];
+
+    head_line(line, file);
+    put(w, line);
+    build_line(line);
+    put(w, line);
+    for (int i = 0; i < t->n_devices; i++)
+        if (device_line(line, t->devices[i]))
+            put(w, line);
+    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
+        const struct erne_choice c = t->of[kind];
+
+        snprintf(line, sizeof(line), "%s: %s:%d %s\n", phase_names[kind], c.fns->name,
+                 c.device, t->why[kind]);
+        put(w, line);
+    }
+    snprintf(line, sizeof(line), "end: %016" PRIx64 "\n", XXH3_64bits(w->text, w->n));
+    put(w, line);
+}
+
+int erne_tuned_save(const char *dir, const struct erne_tuned *tuned,
+                    const struct erne_model_file *file, struct erne_error *err)
+{
+    struct writer *w = calloc(1, sizeof(*w));
+    char name[MAX_NAME];
+    int st;
+
+    if (!w)
+        return erne_fail(err, ERNE_ENOMEM, "no memory for a placement");
+    put_tuned(w, tuned, file);
+    name_of(name, file);
+    st = erne_cache_save(dir, name, w->text, w->n, err);
+    free(w);
+    return st;
+}
+
+/* ---------------------------------------------------------------- loading */
+
+/* Moves *at behind the text if it comes next. */
+static bool skip(const char **at, const char *text)
+{
+    const size_t n = strlen(text);
+
+    if (strncmp(*at, text, n) != 0)
+        return false;
+    *at += n;
+    return true;
+}
+
+/* The line that comes next without its newline, which *at moves behind. */
+static int cut_line(const char **at, const char **line)
+{
+    const size_t n = strcspn(*at, "\n");
+
+    *line = *at;
+    *at += n + ((*at)[n] == '\n');
+    return (int)n;
+}
+
+/* NAME:INDEX and a blank. */
+static bool read_choice(struct erne_choice *c, const char **at,
+                        const struct erne_backend_fns *const *list)
+{
+    for (size_t i = 0; list[i]; i++) {
+        const char *p = *at;
+        int index = 0, n = 0;
+
+        if (!skip(&p, list[i]->name) || !skip(&p, ":"))
+            continue;
+        while (*p >= '0' && *p <= '9' && n++ < 3)
+            index = 10 * index + *p++ - '0';
+        if (n == 0 || *p != ' ')
+            return false;
+        *at = p + 1;
+        *c = (struct erne_choice){ list[i], index };
+        return true;
+    }
+    return false;
+}
+
+static bool refuse(char why_not[ERNE_TUNED_WHY], const char *fmt, ...)
+    ERNE_PRINTF(2, 3);
+
+static bool refuse(char why_not[ERNE_TUNED_WHY], const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(why_not, ERNE_TUNED_WHY, fmt, args);
+    va_end(args);
+    return false;
+}
+
+/* Whether all devices are there, and as they were. */
+static bool read_devices(struct erne_tuned *t, const char **at,
+                         const struct erne_backend_fns *const *list,
+                         char why_not[ERNE_TUNED_WHY])
+{
+    char now[MAX_LINE] = "";
+
+    while (strncmp(*at, "device: ", 8) == 0 && t->n_devices < ERNE_TUNED_DEVICES) {
+        struct erne_choice c = { NULL, 0 };
+        const char *line = NULL, *name = *at + 8;
+        const int n = cut_line(at, &line);
+
+        if (!read_choice(&c, &name, list))
+            return refuse(why_not, "the build lacks the backend of: %.*s", n, line);
+        if (!device_line(now, c) || strlen(now) != (size_t)n + 1 ||
+            memcmp(now, line, (size_t)n) != 0)
+            return refuse(why_not, "%s:%d is another device or has another driver",
+                          c.fns->name, c.device);
+        t->devices[t->n_devices++] = c;
+    }
+    return true;
+}
+
+static bool read_phases(struct erne_tuned *t, const char **at,
+                        const struct erne_backend_fns *const *list)
+{
+    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
+        const char *why = NULL;
+        int n;
+
+        if (!skip(at, phase_names[kind]) || !skip(at, ": ") ||
+            !read_choice(&t->of[kind], at, list))
+            return false;
+        n = cut_line(at, &why);
+        if ((*at)[-1] != '\n')
+            return false;
+        snprintf(t->why[kind], sizeof(t->why[kind]), "%.*s", n, why);
+    }
+    return **at == '\0';
+}
+
+/* Cuts the last line off, which is a hash of the others. */
+static bool is_whole(char *text, int n)
+{
+    char end[END_BYTES + 1];
+
+    if (n < END_BYTES)
+        return false;
+    snprintf(end, sizeof(end), "end: %016" PRIx64 "\n",
+             XXH3_64bits(text, (size_t)(n - END_BYTES)));
+    if (memcmp(text + n - END_BYTES, end, END_BYTES) != 0)
+        return false;
+    text[n - END_BYTES] = '\0';
+    return true;
+}
+
+static bool read_tuned(struct erne_tuned *t, const char *text,
+                       const struct erne_backend_fns *const *list,
+                       const struct erne_model_file *file, char why_not[ERNE_TUNED_WHY])
+{
+    char line[MAX_LINE];
+
+    head_line(line, file);
+    if (!skip(&text, line))
+        return refuse(why_not, "it is of another model, or damaged");
+    build_line(line);
+    if (!skip(&text, line))
+        return refuse(why_not, "another build made it");
+    if (!read_devices(t, &text, list, why_not))
+        return false;
+    return read_phases(t, &text, list) ||
+           refuse(why_not, "it does not say where phases are placed");
+}
+
+bool erne_tuned_load(struct erne_tuned *tuned, const char *dir,
+                     const struct erne_backend_fns *const *list,
+                     const struct erne_model_file *file, char why_not[ERNE_TUNED_WHY])
+{
+    struct erne_tuned found = { .n_devices = 0 };
+    char name[MAX_NAME], *text = malloc(MAX_BYTES);
+    bool holds = false;
+    int n;
+
+    why_not[0] = '\0';
+    if (!text)
+        return refuse(why_not, "no memory for it");
+    name_of(name, file);
+    n = erne_cache_load(dir, name, text, MAX_BYTES);
+    if (n >= 0)
+        holds = is_whole(text, n) ? read_tuned(&found, text, list, file, why_not)
+                                  : refuse(why_not, "it is damaged");
+    free(text);
+    if (holds)
+        *tuned = found;
+    return holds;
+}
+
+void erne_tuned_text(const struct erne_tuned *tuned, unsigned wanted, char *text,
+                     size_t cap)
+{
+    size_t n = 0;
+
+    text[0] = '\0';
+    for (int kind = ERNE_PHASE_COUNT - 1; kind >= 0; kind--)
+        if (wanted >> kind & 1 && tuned->why[kind][0] && n < cap)
+            n += (size_t)snprintf(text + n, cap - n, "%s%s", n > 0 ? "; " : "",
+                                  tuned->why[kind]);
+}

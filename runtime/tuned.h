@@ -1,0 +1,33 @@
+/* tuned.h -- the placement that erne_tune found best for a model, kept in the cache
+ * folder. It holds for the build and the devices it was found with, and no others. */
+#ifndef ERNE_TUNED_H
+#define ERNE_TUNED_H
+
+#include "runtime/model_file.h"
+#include "runtime/placement.h"
+
+enum { ERNE_TUNED_WHY = 240, ERNE_TUNED_DEVICES = 16 };
+
+struct erne_tuned {
+    struct erne_choice of[ERNE_PHASE_COUNT];
+    /* "decode on cpu: 88.0 t/s, vulkan:0 9.1"; empty: the model has no such phase. */
+    char why[ERNE_PHASE_COUNT][ERNE_TUNED_WHY];
+    struct erne_choice devices[ERNE_TUNED_DEVICES]; /* [n_devices]: looked at */
+    int n_devices;
+};
+
+int erne_tuned_save(const char *dir, const struct erne_tuned *tuned,
+                    const struct erne_model_file *file, struct erne_error *err);
+
+/* list: the backends there are. False: nothing is kept for the model, or it does not hold
+ * here; why_not says so then, and is empty if there is nothing. */
+bool erne_tuned_load(struct erne_tuned *tuned, const char *dir,
+                     const struct erne_backend_fns *const *list,
+                     const struct erne_model_file *file, char why_not[ERNE_TUNED_WHY]);
+
+/* "decode on cpu: ...; prefill on cpu: ..." of the phases that `wanted` (bits 1 << kind)
+ * names, cut where text ([cap]) ends. */
+void erne_tuned_text(const struct erne_tuned *tuned, unsigned wanted, char *text,
+                     size_t cap);
+
+#endif

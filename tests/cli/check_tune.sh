@@ -1,0 +1,76 @@
+#!/bin/sh
+# check_tune.sh -- erne tune and what it changes, by a program whose devices are stand-ins
+# (tests/support/doubles.c): shadow:0 is slow, shadow:1 computes matrix products wrongly.
+# shellcheck disable=SC2016 source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+cache=$scratch/cache/erne
+model tiny
+tiny=$scratch/tiny.erne
+say="-p a -n 1 -c 64 -t 1 --raw"
+
+# A first start with a device measures once; what it found is said ever after.
+expect 0 'finding out which device is fastest' run "$tiny" $say
+check 'grep -q "^decode on .*: .* t/s, shadow:0 .*, shadow:1 avoided" "$err"' 'no reason'
+expect 0 'shadow:1 avoided' run "$tiny" $say
+check '! grep -q "finding out" "$err"' 'it was measured again'
+expect 0 '' run "$tiny" $say --tune off
+check '! grep -q "decode on" "$err"' '--tune off has a placement'
+# What is pinned comes first.
+expect 0 '' run "$tiny" $say --device shadow:0
+check '! grep -q "decode on" "$err"' 'a pinned device has a placement'
+expect 0 '' run "$tiny" $say --backend reference
+check '! grep -q "decode on" "$err"' 'a pinned backend has a placement'
+# Figures of other commands do not depend on it.
+expect 0 '' logits "$tiny" --tokens-file "$golden/tiny/tokens.txt" -o "$scratch/a.npy"
+check '! grep -q "decode on" "$err"' 'logits are placed'
+
+# Asked for, it tells of all devices, and of the operators.
+expect 0 'so from now on' tune "$tiny" -t 1 -r 2
+check 'grep -q "^decode *shadow:0 .* times slower$" "$out"' 'the slow one is not told'
+check 'grep -q "^decode *shadow:1 .* avoided: shadow computes matmul wrongly" "$out"' \
+    'the wrong one is not told'
+check 'grep -Eq "^decode *(cpu|reference) .* chosen$" "$out"' 'none is chosen'
+check 'grep -q "^prefill *matmul .* shadow:0 " "$out"' 'no operators'
+check '! grep -q "^prefill *matmul .* shadow:1 " "$out"' 'operators of the wrong one'
+expect 0 '' tune "$tiny" -t 1 -r 1 --json --backend shadow:0
+check 'grep -q "\"phase\": \"decode\", \"device\": \"shadow:0\", " "$out"' 'no JSON'
+check '! grep -q "shadow:1" "$out"' 'what was not asked for'
+check 'grep -q "\"operators\": \[$" "$out"' 'no operators in JSON'
+expect 0 '' tune "$tiny" -t 1 -r 1 --only-phases
+check '! grep -q "^phase *operator" "$out"' 'operators though only phases were wanted'
+
+# The time is limited, and what was not verified in it is avoided.
+rm -r "$cache"
+expect 0 'too short to verify it' tune "$tiny" -t 1 -r 1 --seconds 0
+
+# What no longer holds is ignored, and that is said to those who want to know.
+for file in "$cache"/tune-*.txt; do
+    cp "$file" "$scratch/kept"
+    head -c 100 "$scratch/kept" >"$file"
+done
+expect 0 'is ignored: it is damaged' run "$tiny" $say --device auto -v
+expect 0 'finding out' run "$tiny" $say
+check 'grep -q "^end: " "$file"' 'nothing was kept'
+
+# No figures for what computes wrongly: found now, or before.
+quick="-p 8 -n 0 -r 1 -t 1"
+expect 7 'shadow:1: no figures: shadow computes matmul wrongly (found before)' bench \
+    "$tiny" $quick --device shadow:1
+rm -r "$cache"
+expect 7 'shadow:1: no figures: shadow computes matmul wrongly (' bench "$tiny" $quick \
+    --device shadow:1,shadow:0
+check 'grep -q "shadow:0 .* pp8 .*±" "$out"' 'the right one has no figure'
+check '! grep "shadow:1 .* pp8" "$out" | grep -q "±"' 'the wrong one has a figure'
+expect 7 'computes matmul wrongly' verify "$tiny" --device shadow:1
+expect 0 'computes' verify "$tiny" --device shadow:0 --rounds 1
+
+# Bad calls.
+expect 2 'a model file is needed' tune
+expect 4 'toaster is not in this build' tune "$tiny" --backend toaster
+expect 4 'shadow:9: there is no such device' tune "$tiny" --backend shadow,shadow:9
+expect 2 'option -r: 0 is less' tune "$tiny" -r 0
+expect 1 "$scratch/none.erne" tune "$scratch/none.erne"
+expect 1 '/dev/null/x' tune "$tiny" -t 1 -r 1 --only-phases --seconds 0 \
+    --cache-dir /dev/null/x
+finish
