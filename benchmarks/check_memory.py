@@ -69,7 +69,7 @@ class Bench:
     def measure(self, device):
         """The most memory of a run whose context is full, in MiB."""
         threads = re.search(r"(?m)^  threads: *(\d+)", device.read_text()).group(1)
-        some = self.args.context  # bytes are at least as many as tokens
+        some = self.args.context // 2  # bytes are at least as many as tokens
         printed, _ = self.talk(TEXT[:some], threads)
         n = int(some * (self.args.context - SPARE) / prompt_tokens(printed))
         whole = TEXT * (n // len(TEXT) + 1)
