@@ -10,15 +10,10 @@ enum { MAX_THREADS = 64 };
 
 /* ---------------------------------------------------------------- finding */
 
-/* Tensors by name, for bsearch. */
-struct named {
-    const char *name;
-    size_t tensor;
-};
-
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
+    return strcmp(((const struct sums_name *)a)->name,
+                  ((const struct sums_name *)b)->name);
 }
 
 static bool wants_factor(const struct convert_tensor *t)
@@ -49,20 +44,21 @@ static int64_t find_input(struct sums *s, const struct erne_tensor *x, bool *is_
     return (int64_t)s->n++;
 }
 
-static size_t tensor_of(const struct sums *s, const struct named *names, const char *name)
+/* SIZE_MAX: the plan has none of that name. */
+static size_t tensor_of(const struct sums *s, const char *name)
 {
-    const struct named key = { .name = name };
-    const struct named *found =
-        bsearch(&key, names, s->plan->n, sizeof(*names), compare_names);
+    const struct sums_name key = { .name = name };
+    const struct sums_name *found =
+        bsearch(&key, s->names, s->plan->n, sizeof(*s->names), compare_names);
 
     return found ? found->tensor : SIZE_MAX;
 }
 
 /* Notes that the weight w of the node is multiplied by the node's x. */
-static void add_use(struct sums *s, const struct named *names,
-                    const struct erne_node *node, const struct erne_tensor *w)
+static void add_use(struct sums *s, const struct erne_node *node,
+                    const struct erne_tensor *w)
 {
-    const size_t tensor = tensor_of(s, names, w->name);
+    const size_t tensor = tensor_of(s, w->name);
     bool is_new;
     int64_t input;
 
@@ -74,44 +70,39 @@ static void add_use(struct sums *s, const struct named *names,
         s->input_of_node[node - s->graph->nodes] = input;
 }
 
-static void add_node(struct sums *s, const struct named *names,
-                     const struct erne_node *node)
+static void add_node(struct sums *s, const struct erne_node *node)
 {
     if (node->op == ERNE_OP_MATMUL)
-        add_use(s, names, node, node->src[ERNE_SRC_W]);
+        add_use(s, node, node->src[ERNE_SRC_W]);
     if (node->op != ERNE_OP_MOE_FFN)
         return;
     const struct erne_tensor *bank = node->src[ERNE_SRC_GATE_UP];
 
     for (int64_t e = 0; e < bank->dim[0]; e++)
-        add_use(s, names, node, &bank->bank[e]);
+        add_use(s, node, &bank->bank[e]);
 }
 
 int sums_init(struct sums *s, const struct convert_plan *plan,
               const struct erne_graph *graph, int n_threads, struct erne_error *err)
 {
-    struct named *names = calloc(plan->n + 1, sizeof(*names));
-
     *s = (struct sums){ .plan = plan, .graph = graph };
     s->n_threads = n_threads < MAX_THREADS ? n_threads : MAX_THREADS;
+    s->names = calloc(plan->n + 1, sizeof(*s->names));
     s->inputs = calloc(graph->n_nodes + 1, sizeof(*s->inputs));
     s->input_of_node = calloc(graph->n_nodes + 1, sizeof(*s->input_of_node));
     s->input_of_tensor = calloc(plan->n + 1, sizeof(*s->input_of_tensor));
     s->seen = calloc(plan->n + 1, sizeof(*s->seen));
-    if (!names || !s->inputs || !s->input_of_node || !s->input_of_tensor || !s->seen) {
-        free(names);
+    if (!s->names || !s->inputs || !s->input_of_node || !s->input_of_tensor || !s->seen)
         return erne_fail(err, ERNE_ENOMEM, "no memory to calibrate");
-    }
     for (size_t i = 0; i < plan->n; i++) {
-        names[i] = (struct named){ plan->tensors[i].layout->spec.name, i };
+        s->names[i] = (struct sums_name){ plan->tensors[i].layout->spec.name, i };
         s->input_of_tensor[i] = -1;
     }
-    qsort(names, plan->n, sizeof(*names), compare_names);
+    qsort(s->names, plan->n, sizeof(*s->names), compare_names);
     for (size_t i = 0; i < graph->n_nodes; i++)
         s->input_of_node[i] = -1;
     for (size_t i = 0; i < graph->n_nodes; i++)
-        add_node(s, names, &graph->nodes[i]);
-    free(names);
+        add_node(s, &graph->nodes[i]);
     return ERNE_OK;
 }
 
@@ -119,6 +110,7 @@ void sums_deinit(struct sums *s)
 {
     for (size_t i = 0; i < s->n; i++)
         free(s->inputs[i].sum);
+    free(s->names);
     free(s->inputs);
     free(s->input_of_node);
     free(s->input_of_tensor);
@@ -163,20 +155,14 @@ static void count_experts(struct sums *s, const struct erne_node *node, int64_t 
 {
     const struct erne_tensor *weights = node->src[ERNE_SRC_WEIGHTS];
     const struct erne_tensor *bank = node->src[ERNE_SRC_GATE_UP];
+    const size_t first = tensor_of(s, bank->bank[0].name);
 
-    for (size_t i = 0; i < s->plan->n; i++) {
-        const char *name = s->plan->tensors[i].layout->spec.name;
+    /* The tensors of a bank are gate_up and down of one expert after the other. */
+    for (int64_t t = 0; first != SIZE_MAX && t < n_rows; t++) {
+        const float *row = (const float *)weights->data + t * weights->stride;
 
-        if (strcmp(name, bank->bank[0].name) != 0)
-            continue;
-        /* The tensors of a bank are gate_up and down of one expert after the other. */
-        for (int64_t t = 0; t < n_rows; t++) {
-            const float *row = (const float *)weights->data + t * weights->stride;
-
-            for (int64_t e = 0; e < bank->dim[0]; e++)
-                s->seen[i + 2 * (size_t)e] += row[e] != 0.0f;
-        }
-        return;
+        for (int64_t e = 0; e < bank->dim[0]; e++)
+            s->seen[first + 2 * (size_t)e] += row[e] != 0.0f;
     }
 }
 

@@ -17,9 +17,16 @@ struct sums_input {
     bool is_done;    /* its factor was made */
 };
 
+/* A tensor of the plan and its name, for bsearch. */
+struct sums_name {
+    const char *name;
+    size_t tensor;
+};
+
 struct sums {
     const struct convert_plan *plan;
     const struct erne_graph *graph;
+    struct sums_name *names;   /* [plan->n], sorted */
     struct sums_input *inputs; /* [n] in the order of the graph */
     size_t n;
     int64_t *input_of_node;   /* [graph->n_nodes]: the input that it is the first to
