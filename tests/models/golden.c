@@ -112,6 +112,17 @@ void golden_read(struct golden *g)
     assert_true(g->range > 1);
 }
 
+bool golden_begin(struct golden *g, int argc, char **argv)
+{
+    if (argc != 3) {
+        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR\n", argv[0]);
+        return false;
+    }
+    *g = (struct golden){ .dir = argv[1], .work_dir = argv[2] };
+    golden_read(g);
+    return true;
+}
+
 /* Path of the case converted to a scheme. */
 void golden_path(char path[GOLDEN_MAX_PATH], const struct golden *g, const char *scheme)
 {
@@ -133,6 +144,18 @@ void golden_convert(const struct golden *g, const char *scheme)
     opts.with_mtp = strstr(g->dir, "/golden/mtp") != NULL;
     if (erne_convert(&opts, &err) != 0)
         fail_msg("convert %s to %s: %s", g->src, scheme, err.text);
+}
+
+struct erne_session *golden_session(struct erne_engine *engine,
+                                    struct erne_session_opts opts)
+{
+    struct erne_error err = { 0 };
+    struct erne_session *session = NULL;
+    if (opts.n_ctx == 0)
+        opts.n_ctx = GOLDEN_MAX_TOKENS;
+    if (erne_session_create(&session, engine, &opts, &err) != 0)
+        fail_msg("session: %s", err.text);
+    return session;
 }
 
 void golden_add_media(const struct golden *g, struct erne_session *session)

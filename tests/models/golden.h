@@ -23,6 +23,9 @@ struct golden {
 
 /* Every failure ends the test. dir and work_dir are set. */
 void golden_read(struct golden *g);
+/* As that, of a program called with CASE_DIR WORK_DIR; false, and usage told, when it was
+ * not. */
+bool golden_begin(struct golden *g, int argc, char **argv);
 void golden_deinit(struct golden *g);
 
 /* The data of a little-endian float32 .npy file of the folder, to be freed; NULL when
@@ -33,6 +36,9 @@ float *golden_npy(const struct golden *g, const char *name, size_t *n_floats);
 void golden_path(char path[GOLDEN_MAX_PATH], const struct golden *g, const char *scheme);
 void golden_convert(const struct golden *g, const char *scheme);
 
+/* A session for the case: n_ctx is GOLDEN_MAX_TOKENS where opts leave it to the model. */
+struct erne_session *golden_session(struct erne_engine *engine,
+                                    struct erne_session_opts opts);
 void golden_add_media(const struct golden *g, struct erne_session *session);
 
 #endif

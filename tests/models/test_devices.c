@@ -52,14 +52,9 @@ static struct erne_engine *engine_open(const struct golden *g, const char *backe
 
 static struct erne_session *session_create(struct erne_engine *engine)
 {
-    struct erne_error err = { 0 };
-    struct erne_session *session = NULL;
     struct erne_session_opts opts = erne_session_opts_default();
-    opts.n_ctx = GOLDEN_MAX_TOKENS;
     opts.n_batch = 32;
-    if (erne_session_create(&session, engine, &opts, &err) != 0)
-        fail_msg("session: %s", err.text);
-    return session;
+    return golden_session(engine, opts);
 }
 
 /* The whole case, in pieces; with a rewind on the way where no media forbid it. */
@@ -202,12 +197,9 @@ static void test_lost(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR\n", argv[0]);
+    struct golden g;
+    if (!golden_begin(&g, argc, argv))
         return 2;
-    }
-    struct golden g = { .dir = argv[1], .work_dir = argv[2] };
-    golden_read(&g);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_reference, &g),
         cmocka_unit_test_prestate(test_whole, &g),

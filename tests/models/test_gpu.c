@@ -57,16 +57,11 @@ static struct erne_engine *engine_open(struct test *t, const char *scheme,
 
 static struct erne_session *session_create(struct erne_engine *engine)
 {
-    struct erne_error err = { 0 };
-    struct erne_session *session = NULL;
     struct erne_session_opts opts = erne_session_opts_default();
 
-    opts.n_ctx = GOLDEN_MAX_TOKENS;
     opts.kv_type = "f32";
     opts.sampling.temperature = 0;
-    if (erne_session_create(&session, engine, &opts, &err) != 0)
-        fail_msg("session: %s", err.text);
-    return session;
+    return golden_session(engine, opts);
 }
 
 /* Logits of the whole prompt [n_tokens, n_vocab], evaluated `chunk` tokens at a time (0:

@@ -44,8 +44,7 @@ static bool run_open(struct run *r)
     assert_non_null(r->engine);
     r->engine->keep_layers = true;
     so.kv_type = "f32";
-    so.n_ctx = GOLDEN_MAX_TOKENS;
-    assert_int_equal(erne_session_create(&r->session, r->engine, &so, &err), 0);
+    r->session = golden_session(r->engine, so);
     return true;
 }
 
@@ -162,12 +161,9 @@ static void test_layers(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR\n", argv[0]);
+    struct golden g;
+    if (!golden_begin(&g, argc, argv))
         return 2;
-    }
-    struct golden g = { .dir = argv[1], .work_dir = argv[2] };
-    golden_read(&g);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_layers, &g),
     };

@@ -67,15 +67,10 @@ static struct erne_engine *engine_open(const struct golden *g, const struct setu
 static struct erne_session *session_create(struct erne_engine *engine,
                                            const struct setup *setup)
 {
-    struct erne_error err = { 0 };
-    struct erne_session *session = NULL;
     struct erne_session_opts opts = erne_session_opts_default();
-    opts.n_ctx = GOLDEN_MAX_TOKENS;
     opts.kv_type = setup->kv_type ? setup->kv_type : "f32";
     opts.sampling.temperature = 0;
-    if (erne_session_create(&session, engine, &opts, &err) != 0)
-        fail_msg("session: %s", err.text);
-    return session;
+    return golden_session(engine, opts);
 }
 
 /* Evaluates tokens first .. n_tokens in pieces of `chunk` into logits [n_tokens,
@@ -370,12 +365,9 @@ static void test_quantisation_error(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR\n", argv[0]);
+    struct golden g;
+    if (!golden_begin(&g, argc, argv))
         return 2;
-    }
-    struct golden g = { .dir = argv[1], .work_dir = argv[2] };
-    golden_read(&g);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_convert, &g),
         cmocka_unit_test_prestate(test_f32_weights, &g),

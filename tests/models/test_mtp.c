@@ -49,19 +49,15 @@ static struct erne_engine *engine_open(const struct golden *g, const struct setu
 static struct erne_session *session_create(struct erne_engine *engine,
                                            const struct setup *setup)
 {
-    struct erne_error err = { 0 };
-    struct erne_session *session = NULL;
     struct erne_session_opts opts = erne_session_opts_default();
 
-    opts.n_ctx = setup->n_ctx ? setup->n_ctx : GOLDEN_MAX_TOKENS;
+    opts.n_ctx = setup->n_ctx;
     opts.n_batch = setup->n_batch;
     opts.n_draft = setup->n_draft;
     opts.kv_type = "f32";
     opts.sampling.temperature = setup->temperature;
     opts.sampling.seed = setup->seed;
-    if (erne_session_create(&session, engine, &opts, &err) != 0)
-        fail_msg("session: %s", err.text);
-    return session;
+    return golden_session(engine, opts);
 }
 
 static void test_convert(void **state)
@@ -238,12 +234,9 @@ static void test_options(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR\n", argv[0]);
+    struct golden g;
+    if (!golden_begin(&g, argc, argv))
         return 2;
-    }
-    struct golden g = { .dir = argv[1], .work_dir = argv[2] };
-    golden_read(&g);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_convert, &g),
         cmocka_unit_test_prestate(test_block, &g),
