@@ -136,27 +136,32 @@ static int read_rope(struct erne_model_desc *desc, const struct hf_object *text,
 
 /* --------------------------------------------------------------- variants */
 
-/* Settings that change the mathematics: only these values are implemented. */
+int hf_refuse_numbers(const struct hf_object *text, const struct hf_number *numbers,
+                      size_t n, struct erne_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        double value = numbers[i].value;
+
+        ERNE_TRY(json_get_number(text->file, text->obj, numbers[i].key, &value, err));
+        if (value < numbers[i].value || value > numbers[i].value)
+            return erne_fail(err, ERNE_EUNSUPPORTED, "%s: %s = %g; only %g is supported",
+                             text->file->path, numbers[i].key, value, numbers[i].value);
+    }
+    return ERNE_OK;
+}
+
+/* Other models of the same classes, and configurations that no class accepts. */
 static int refuse_variants(const struct hf_object *text, struct erne_error *err)
 {
-    static const struct {
-        const char *key;
-        double neutral;
-    } numbers[] = { { "compression_ratio", 1 }, { "scale_qk_coeff", 1 } };
+    static const struct hf_number numbers[] = { { "compression_ratio", 1 },
+                                                { "scale_qk_coeff", 1 } };
     static const char *const given[] = { "rms_norm_eps", "tie_word_embeddings",
                                          "freq_allocation", "rope_3d" };
     const struct json_file *file = text->file;
     const char *act = "silu";
 
     ERNE_TRY(json_refuse_nulls(file, text->obj, given, ERNE_ARRAY_LEN(given), err));
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(numbers); i++) {
-        double value = numbers[i].neutral;
-
-        ERNE_TRY(json_get_number(file, text->obj, numbers[i].key, &value, err));
-        if (value < numbers[i].neutral || value > numbers[i].neutral)
-            return erne_fail(err, ERNE_EUNSUPPORTED, "%s: %s = %g; only %g is supported",
-                             file->path, numbers[i].key, value, numbers[i].neutral);
-    }
+    ERNE_TRY(hf_refuse_numbers(text, numbers, ERNE_ARRAY_LEN(numbers), err));
     ERNE_TRY(json_get_text(file, text->obj, "hidden_act", &act, err));
     if (strcmp(act, "silu") != 0)
         return erne_fail(err, ERNE_EUNSUPPORTED,

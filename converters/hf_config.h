@@ -17,6 +17,14 @@ struct hf_object {
 int hf_config_read(struct source *src, const struct json_file *config,
                    struct erne_error *err);
 
+/* Numbers that change the mathematics: only these values are implemented. */
+struct hf_number {
+    const char *key;
+    double value;
+};
+int hf_refuse_numbers(const struct hf_object *text, const struct hf_number *numbers,
+                      size_t n, struct erne_error *err);
+
 /* An id on which generation ends, or a list of them. */
 void hf_add_stops(struct source *src, const json_t *ids);
 

@@ -108,13 +108,10 @@ static int read_layer_range(struct erne_model_desc *desc, const struct hf_object
 /* Other ways to choose experts and to weigh them. */
 static int refuse_variants(const struct hf_object *text, struct erne_error *err)
 {
-    static const struct {
-        const char *key;
-        double neutral;
-    } numbers[] = { { "routed_scaling_factor", 1 },
-                    { "moe_routed_scaling_factor", 1 },
-                    { "n_group", 1 },
-                    { "topk_group", 1 } };
+    static const struct hf_number numbers[] = { { "routed_scaling_factor", 1 },
+                                                { "moe_routed_scaling_factor", 1 },
+                                                { "n_group", 1 },
+                                                { "topk_group", 1 } };
     static const char *const given[] = { "moe_norm_min", "moe_norm_gate_logits",
                                          "moe_layer_interval" };
     const struct json_file *file = text->file;
@@ -131,15 +128,7 @@ static int refuse_variants(const struct hf_object *text, struct erne_error *err)
     if (!norm)
         return erne_fail(err, ERNE_EUNSUPPORTED,
                          "%s: moe_norm_gate_logits = false is not supported", file->path);
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(numbers); i++) {
-        double value = numbers[i].neutral;
-
-        ERNE_TRY(json_get_number(file, text->obj, numbers[i].key, &value, err));
-        if (value < numbers[i].neutral || value > numbers[i].neutral)
-            return erne_fail(err, ERNE_EUNSUPPORTED, "%s: %s = %g; only %g is supported",
-                             file->path, numbers[i].key, value, numbers[i].neutral);
-    }
-    return ERNE_OK;
+    return hf_refuse_numbers(text, numbers, ERNE_ARRAY_LEN(numbers), err);
 }
 
 int hf_moe_read(struct erne_model_desc *desc, const struct hf_object *text,
