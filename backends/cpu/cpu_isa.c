@@ -46,8 +46,11 @@ int cpu_isa_parse(enum cpu_isa *isa, const char *name, struct erne_error *err)
     while (level < CPU_ISA_COUNT && strcmp(name, cpu_isa_name((enum cpu_isa)level)) != 0)
         level++;
     if (level == CPU_ISA_COUNT)
+#define X(NAME, name) ", " #name
         return erne_fail(err, ERNE_EINVAL,
-                         "instruction set \"%s\": must be auto, c, avx2 or avx512", name);
+                         "instruction set \"%s\": must be one of auto" CPU_ISA_LIST(X),
+                         name);
+#undef X
     if (level > (int)best)
         return erne_fail(err, ERNE_EUNSUPPORTED,
                          "instruction set \"%s\": this machine has \"%s\" at most", name,
