@@ -6,6 +6,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set(ERNE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
   set(ERNE_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma
       -mf16c -mprefer-vector-width=512)
+  set(ERNE_ISA_FLAGS_avx512bf16 ${ERNE_ISA_FLAGS_avx512} -mavx512bf16)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
   set(ERNE_ISAS neon)
   set(ERNE_ISA_FLAGS_neon -march=armv8.2-a+dotprod)

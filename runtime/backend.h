@@ -41,6 +41,28 @@ struct erne_range {
     enum erne_mem mem; /* WEIGHT: read only; STATE: a KV cache; STEP: a plan's arena */
 };
 
+/* Bytes that a device works on, for what is mapped and for scratch; the most so far. */
+struct erne_memory_use {
+    size_t own, most_own;       /* besides the host's */
+    size_t shared, most_shared; /* the host's, where it is */
+};
+
+static inline void erne_memory_use_take(struct erne_memory_use *use, size_t n_bytes,
+                                        bool shared)
+{
+    size_t *now = shared ? &use->shared : &use->own;
+    size_t *most = shared ? &use->most_shared : &use->most_own;
+
+    *now += n_bytes;
+    *most = *now > *most ? *now : *most;
+}
+
+static inline void erne_memory_use_give(struct erne_memory_use *use, size_t n_bytes,
+                                        bool shared)
+{
+    *(shared ? &use->shared : &use->own) -= n_bytes;
+}
+
 /* One implementation of one operator. */
 struct erne_op_impl {
     const char *name; /* shown by --verbose: "onednn", "w4_avx512" */
@@ -97,6 +119,8 @@ struct erne_backend_fns {
      * are on the host. */
     int (*upload)(struct erne_backend *be, const void *host, size_t n_bytes);
     int (*download)(struct erne_backend *be, void *host, size_t n_bytes);
+    /* What it holds; NULL: not counted. */
+    const struct erne_memory_use *(*memory_use)(const struct erne_backend *be);
 
     /* Names that open takes as opts->isa, lowest first, ended by NULL, for tests of all
      * of them; NULL: there is only one level. */

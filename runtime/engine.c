@@ -532,3 +532,19 @@ bool erne_engine_is_placeholder(const struct erne_engine *engine, int32_t token)
 {
     return erne_is_placeholder(&engine->file.desc.vision, token);
 }
+
+void erne_engine_device_memory(const struct erne_engine *engine,
+                               struct erne_device_memory *memory)
+{
+    *memory = (struct erne_device_memory){ 0 };
+    pf_mutex_lock(engine->run_lock);
+    for (int i = 0; i < engine->n_opened; i++) {
+        const struct erne_backend *be = engine->opened[i].be;
+        const struct erne_memory_use *use =
+            be->fns->memory_use ? be->fns->memory_use(be) : NULL;
+
+        memory->own_bytes += use ? use->most_own : 0;
+        memory->shared_bytes += use ? use->most_shared : 0;
+    }
+    pf_mutex_unlock(engine->run_lock);
+}

@@ -216,15 +216,26 @@ static double node_ops(const struct erne_node *node, const struct erne_step *ste
     return 0;
 }
 
+/* The weight that is multiplied by, or NULL. */
+static const struct erne_tensor *weight_of(const struct erne_node *node)
+{
+    if (node->op == ERNE_OP_MATMUL)
+        return node->src[ERNE_SRC_W];
+    return node->op == ERNE_OP_MOE_FFN ? node->src[ERNE_SRC_GATE_UP]->bank : NULL;
+}
+
 static bool is_int(const struct erne_node *node)
 {
-    const struct erne_tensor *w = NULL;
+    const struct erne_tensor *w = weight_of(node);
 
-    if (node->op == ERNE_OP_MATMUL)
-        w = node->src[ERNE_SRC_W];
-    if (node->op == ERNE_OP_MOE_FFN)
-        w = node->src[ERNE_SRC_GATE_UP]->bank;
     return w && erne_codec_is_int(w->scheme.codec);
+}
+
+static bool is_bf16(const struct erne_node *node)
+{
+    const struct erne_tensor *w = weight_of(node);
+
+    return w && w->scheme.codec == ERNE_CODEC_BF16;
 }
 
 /* ----------------------------------------------------------------- a race */
@@ -324,6 +335,7 @@ static int tell(struct op_bench *b, const struct erne_node *node,
         .n_bytes = node_bytes(node, step),
         .n_ops = node_ops(node, step),
         .is_int = is_int(node),
+        .is_bf16 = is_bf16(node),
     };
     int st = 0;
 

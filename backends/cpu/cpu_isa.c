@@ -25,6 +25,15 @@ enum cpu_isa cpu_isa_detect(void)
 #endif
 }
 
+bool cpu_isa_has_bf16(void)
+{
+#if defined(__x86_64__) && defined(ERNE_CPU_HAS)
+    return cpu_isa_detect() == CPU_ISA_AVX512 && ERNE_CPU_HAS("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 const char *cpu_isa_name(enum cpu_isa isa)
 {
     static const char *const names[CPU_ISA_COUNT] = {

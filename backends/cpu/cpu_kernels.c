@@ -13,4 +13,6 @@ void cpu_kernels_init(struct cpu_kernels *k, enum cpu_isa isa)
         cpu_kernels_init_avx2(k);
     if (isa >= CPU_ISA_AVX512)
         cpu_kernels_init_avx512(k);
+    if (isa >= CPU_ISA_AVX512 && cpu_isa_has_bf16())
+        cpu_kernels_init_avx512bf16(k);
 }

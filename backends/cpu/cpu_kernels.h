@@ -102,8 +102,9 @@ struct cpu_kernels {
      * they answer means nothing. */
     float (*peak_f32)(int64_t n);
     float (*peak_i8)(int64_t n);
+    float (*peak_bf16)(int64_t n); /* NULL: there are no instructions for it */
     float (*peak_read)(const float *src, int64_t n);
-    int peak_f32_ops, peak_i8_ops;
+    int peak_f32_ops, peak_i8_ops, peak_bf16_ops;
 };
 
 /* Fills the slots that a level has; plain C has all of them. */
@@ -111,6 +112,7 @@ void cpu_kernels_init_c(struct cpu_kernels *k);
 void cpu_kernels_init_neon(struct cpu_kernels *k);
 void cpu_kernels_init_avx2(struct cpu_kernels *k);
 void cpu_kernels_init_avx512(struct cpu_kernels *k);
+void cpu_kernels_init_avx512bf16(struct cpu_kernels *k);
 
 #if defined(__aarch64__)
 #define CPU_ISA_ARM(X) X(NEON, neon)
@@ -135,6 +137,8 @@ enum cpu_isa {
 
 /* The highest level of this processor under this operating system. */
 enum cpu_isa cpu_isa_detect(void);
+/* The highest level with instructions for bf16 besides. */
+bool cpu_isa_has_bf16(void);
 const char *cpu_isa_name(enum cpu_isa isa);
 /* EINVAL for a name that is no level, EUNSUPPORTED for one above the processor's. */
 int cpu_isa_parse(enum cpu_isa *isa, const char *name, struct erne_error *err);

@@ -8,7 +8,7 @@
 
 enum { READ_BYTES = 128 << 20, STEPS = 200000, ROUNDS = 5 };
 
-enum work { READ, F32, I8, N_WORKS };
+enum work { READ, F32, I8, BF16 };
 
 /* Every thread's part of one round. The answer only keeps the work from being left out.
  */
@@ -20,6 +20,7 @@ static float do_work(const struct cpu_backend *cpu, enum work work, const float 
     switch (work) {
     case READ: return cpu->kernels.peak_read(data + share.first, share.end - share.first);
     case F32: return cpu->kernels.peak_f32(STEPS);
+    case BF16: return cpu->kernels.peak_bf16(STEPS);
     default: return cpu->kernels.peak_i8(STEPS);
     }
 }
@@ -56,6 +57,9 @@ int cpu_limits(struct erne_backend *be, struct erne_limits *limits)
     limits->read_bytes = READ_BYTES / best_time(cpu, READ, data);
     limits->f32_ops = steps * cpu->kernels.peak_f32_ops / best_time(cpu, F32, data);
     limits->i8_ops = steps * cpu->kernels.peak_i8_ops / best_time(cpu, I8, data);
+    if (cpu->kernels.peak_bf16)
+        limits->bf16_ops =
+            steps * cpu->kernels.peak_bf16_ops / best_time(cpu, BF16, data);
     pf_pages_free(data, READ_BYTES);
     return ERNE_OK;
 }

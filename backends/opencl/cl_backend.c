@@ -132,6 +132,11 @@ static int cl_download(struct erne_backend *be, void *host, size_t n_bytes)
     return cl_memory_download(&cl_of(be)->memory, &cl_of(be)->dev, host, n_bytes);
 }
 
+static const struct erne_memory_use *cl_memory_use(const struct erne_backend *be)
+{
+    return &((const struct cl_backend *)be)->memory.use;
+}
+
 /* --------------------------------------------------------------- tables */
 
 #define X(NAME, name, least, most) \
@@ -153,6 +158,7 @@ const struct erne_backend_fns erne_backend_opencl = {
     .unmap = cl_unmap,
     .upload = cl_upload,
     .download = cl_download,
+    .memory_use = cl_memory_use,
     .levels = levels,
     .ops = {
 #define X(NAME, name, least, most) [ERNE_OP_##NAME] = impls_##name,

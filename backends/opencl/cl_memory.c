@@ -17,6 +17,7 @@ struct cl_range {
     const uint8_t *base;
     size_t n_bytes;
     int n_users;
+    bool is_shared; /* the host's memory itself */
     struct piece *pieces;
     size_t n_pieces;
 };
@@ -198,9 +199,21 @@ static int make_range(struct cl_range *range, struct cl_memory *memory,
     }
 }
 
+/* Of all pieces, which may overlap. */
+static size_t held_bytes(const struct cl_range *range)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < range->n_pieces; i++)
+        n += range->pieces[i].n_bytes;
+    return n;
+}
+
 static int add_range(struct cl_memory *memory, const struct cl_range *range)
 {
     size_t at = index_of(memory, range->base);
+
+    erne_memory_use_take(&memory->use, held_bytes(range), range->is_shared);
 
     at = at == memory->n_ranges ? 0 : at + 1;
     memmove(memory->ranges + at + 1, memory->ranges + at,
@@ -230,7 +243,10 @@ int cl_memory_map(struct cl_memory *memory, struct cl_device *dev,
                   const struct erne_range *src)
 {
     const size_t i = index_of(memory, src->base);
-    struct cl_range range = { .base = src->base, .n_bytes = src->n_bytes, .n_users = 1 };
+    struct cl_range range = { .base = src->base,
+                              .n_bytes = src->n_bytes,
+                              .n_users = 1,
+                              .is_shared = can_share(dev, src) };
 
     if (i < memory->n_ranges && memory->ranges[i].base == range.base) {
         memory->ranges[i].n_users++;
@@ -248,6 +264,8 @@ void cl_memory_unmap(struct cl_memory *memory, struct cl_device *dev, const void
     if (i == memory->n_ranges || memory->ranges[i].base != base ||
         --memory->ranges[i].n_users > 0)
         return;
+    erne_memory_use_give(&memory->use, held_bytes(&memory->ranges[i]),
+                         memory->ranges[i].is_shared);
     release_range(&memory->ranges[i], dev);
     memmove(memory->ranges + i, memory->ranges + i + 1,
             (memory->n_ranges - i - 1) * sizeof(*memory->ranges));
@@ -267,6 +285,8 @@ int cl_memory_reserve_scratch(struct cl_memory *memory, struct cl_device *dev,
         return 0;
     CL_TRY_MAKE(scratch, dev, CreateBuffer, dev->context, CL_MEM_READ_WRITE, n_bytes,
                 NULL);
+    erne_memory_use_take(&memory->use, n_bytes, false);
+    erne_memory_use_give(&memory->use, memory->scratch_bytes, false);
     if (memory->scratch)
         dev->fn.api.clReleaseMemObject(memory->scratch);
     memory->scratch = scratch;

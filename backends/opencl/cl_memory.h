@@ -19,6 +19,7 @@ struct cl_memory {
     unsigned generation; /* changes when ranges do */
     cl_mem scratch;
     size_t scratch_bytes;
+    struct erne_memory_use use;
 };
 
 /* Where the device has a host address. */

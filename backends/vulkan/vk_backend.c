@@ -147,6 +147,11 @@ static int vk_map(struct erne_backend *be, const struct erne_range *range)
     return st;
 }
 
+static const struct erne_memory_use *vk_memory_use(const struct erne_backend *be)
+{
+    return &((const struct vk_backend *)be)->mem.use;
+}
+
 /* Several plans share the block, so it only grows. The end of planning is also when what
  * was compiled for the plan is worth keeping. */
 static int vk_reserve_scratch(struct erne_backend *be, size_t n_bytes)
@@ -167,6 +172,8 @@ static int vk_reserve_scratch(struct erne_backend *be, size_t n_bytes)
     if (n_bytes <= vk->mem.scratch.n_bytes)
         return 0;
     ERNE_TRY(vk_buffer_create(&scratch, &vk->dev, n_bytes, false));
+    erne_memory_use_take(&vk->mem.use, scratch.n_bytes, false);
+    erne_memory_use_give(&vk->mem.use, vk->mem.scratch.n_bytes, false);
     vk_queue_forget(&vk->queue, &vk->dev);
     vk_buffer_destroy(&vk->mem.scratch, &vk->dev);
     vk->mem.scratch = scratch;
@@ -225,6 +232,7 @@ const struct erne_backend_fns erne_backend_vulkan = {
     .unmap = vk_unmap,
     .upload = vk_upload,
     .download = vk_download,
+    .memory_use = vk_memory_use,
     .ops = {
 #define X(NAME, name, least, most) [ERNE_OP_##NAME] = impls_##name,
         ERNE_OP_LIST(X)

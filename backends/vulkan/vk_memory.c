@@ -220,6 +220,7 @@ int vk_memory_map(struct vk_memory *mem, struct vk_device *dev, const void *base
             (mem->n_ranges - at) * sizeof(*mem->ranges));
     mem->ranges[at] = r;
     mem->n_ranges++;
+    erne_memory_use_take(&mem->use, n_bytes, r.is_shared);
     return 0;
 }
 
@@ -230,6 +231,7 @@ bool vk_memory_unmap(struct vk_memory *mem, struct vk_device *dev, const void *b
 
     if (!r || r->base != base || --r->n_users > 0)
         return false;
+    erne_memory_use_give(&mem->use, r->n_bytes, r->is_shared);
     vk_buffer_destroy(&r->buffer, dev);
     mem->n_ranges--;
     memmove(r, r + 1, (size_t)(mem->ranges + mem->n_ranges - r) * sizeof(*r));

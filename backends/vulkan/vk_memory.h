@@ -36,6 +36,7 @@ struct vk_memory {
     struct vk_range *ranges; /* [n_ranges] by address */
     size_t n_ranges, cap_ranges;
     struct vk_buffer scratch;
+    struct erne_memory_use use;
 };
 
 void vk_memory_deinit(struct vk_memory *mem, struct vk_device *dev);

@@ -16,11 +16,42 @@ extern "C" {
 struct erne_limits {
     double read_bytes;     /* from memory */
     double f32_ops, i8_ops;
+    double bf16_ops;       /* 0 also where there are no instructions for it */
 };
 
 /* Of the backend that decodes. May take a second. */
 ERNE_API int erne_engine_limits(struct erne_engine *engine, struct erne_limits *limits,
                                 struct erne_error *err);
+
+/* The most memory that the engine's devices held at once for weights, caches, steps and
+ * scratch. */
+struct erne_device_memory {
+    uint64_t own_bytes;    /* of their own, besides that of the host */
+    uint64_t shared_bytes; /* of the host, used where it is */
+};
+
+ERNE_API void erne_engine_device_memory(const struct erne_engine *engine,
+                                        struct erne_device_memory *memory);
+
+/* How the router of a layer shares tokens among the experts of a bank. */
+struct erne_expert_load {
+    int layer;
+    int bank;              /* 0; of models with experts for pictures, those are bank 1 */
+    int n_experts, n_used; /* that there are, and that each token takes */
+    int n_seen;            /* that any of the tokens took */
+    uint64_t n_tokens;
+    double busiest;        /* part of the tokens that took the most taken expert */
+    double entropy;        /* of the choices: 1 all experts alike, 0 always the same */
+};
+
+/* Evaluates tokens [n] behind those of the session, and calls visit for every bank that
+ * took any of them; nothing is done for a model without experts. Its first non-zero
+ * answer, or 0; fails as erne_session_eval. */
+ERNE_API int erne_session_expert_load(struct erne_session *session, const int32_t *tokens,
+                                      size_t n,
+                                      int (*visit)(void *user,
+                                                   const struct erne_expert_load *load),
+                                      void *user, struct erne_error *err);
 
 /* An operator of a model at one shape, alone, on one of the engines compared. */
 struct erne_op_timing {
@@ -33,6 +64,7 @@ struct erne_op_timing {
     double n_bytes;        /* weights read, activations read and written */
     double n_ops;          /* multiplications and additions; 0: nothing worth counting */
     bool is_int;           /* by integers, if the backend so chooses */
+    bool is_bf16;          /* in bf16, if there are instructions for it */
     double median_ns, low_ns, high_ns; /* of a run; a quarter is below low, above high */
     double error;          /* from the reference, over the root mean square of its values:
                               that of the differences, or a tenth of the worst one */

@@ -23,6 +23,7 @@ struct shadow {
     struct shadow_config *config;
     struct shadow_config own; /* when none was given */
     struct range ranges[MAX_RANGES];
+    struct erne_memory_use use;
 };
 
 static struct shadow *shadow_of(struct erne_backend *be)
@@ -102,6 +103,7 @@ static int shadow_map(struct erne_backend *be, const struct erne_range *range)
         memset(slot->copy, 0xff, range->n_bytes); /* NaN */
     s->config->n_ranges++;
     s->config->n_bytes += range->n_bytes;
+    erne_memory_use_take(&s->use, range->n_bytes, false);
     return 0;
 }
 
@@ -119,6 +121,7 @@ static void shadow_unmap(struct erne_backend *be, const void *base)
     free(r->copy);
     s->config->n_ranges--;
     s->config->n_bytes -= r->n_bytes;
+    erne_memory_use_give(&s->use, r->n_bytes, false);
     *r = (struct range){ 0 };
 }
 
@@ -407,6 +410,11 @@ static int shadow_devices(int (*visit)(void *user, const struct erne_device_info
     return 0;
 }
 
+static const struct erne_memory_use *shadow_memory_use(const struct erne_backend *be)
+{
+    return &((const struct shadow *)be)->use;
+}
+
 static int shadow_reserve(struct erne_backend *be, size_t n_bytes)
 {
     ERNE_TRY(count_call(shadow_of(be), SHADOW_SCRATCH));
@@ -431,6 +439,7 @@ const struct erne_backend_fns erne_backend_shadow = {
     .unmap = shadow_unmap,
     .upload = shadow_upload,
     .download = shadow_download,
+    .memory_use = shadow_memory_use,
     .ops = {
 #define X(NAME, name, least, most) [ERNE_OP_##NAME] = impls,
         ERNE_OP_LIST(X)

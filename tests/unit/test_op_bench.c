@@ -209,6 +209,7 @@ static void test_limits(void **state)
     (void)state;
     assert_int_equal(erne_engine_limits(engine, &limits, &err), 0);
     assert_true(limits.read_bytes >= 0 && limits.f32_ops >= 0 && limits.i8_ops >= 0);
+    assert_true(limits.bf16_ops == 0 || limits.bf16_ops > limits.f32_ops / 2);
 #ifdef ERNE_HAVE_CPU
     assert_true(limits.read_bytes > 1e8 && limits.f32_ops > 1e7 && limits.i8_ops > 1e7);
 #endif
