@@ -23,6 +23,12 @@ struct bench_lists {
     struct bench_ints whole, images; /* pairs */
 };
 
+/* How its mixtures of experts share tokens: of each layer that has one. */
+struct bench_experts {
+    struct erne_expert_load *loads; /* [n] */
+    size_t n;
+};
+
 /* An open model on a backend, and the tokens that tests evaluate: those of a real text,
  * since random tokens do not choose experts as texts do. */
 struct bench_engine {
@@ -32,6 +38,7 @@ struct bench_engine {
     struct cli_ids trace;
     size_t n_text_tokens; /* of the text itself, before it is repeated */
     char type[64];
+    struct bench_experts experts; /* of one of the engines of the same model */
     char refused[256]; /* why it gets no figures, or empty */
 };
 
@@ -139,6 +146,23 @@ int bench_print(const struct cli_args *args, const struct bench_layout *layout,
 /* Looks at what each engine computes, and fills in `refused`. Fails where that cannot be
  * found out. */
 int bench_gate(struct bench *b, struct erne_error *err);
+
+/* -------------------------------------------------------- bench_experts.c */
+
+/* Counts for each model, on the first engine that may give figures. */
+int bench_experts_measure(struct bench *b, struct erne_error *err);
+/* The fields of a record, whose model_filename is filled in. */
+void bench_experts_fill(struct bench_record *r, const struct bench *b);
+/* Every layer, on stderr. */
+void bench_experts_tell(const struct bench *b);
+
+/* ----------------------------------------------------------- bench_keep.c */
+
+/* Appends to FOLDER/MACHINE.csv. */
+int bench_keep(const char *folder, const struct bench_record *records, size_t n,
+               struct erne_error *err);
+/* What the file is called after. name: [cap] */
+void bench_machine_name(char *name, size_t cap, const char *cpu, int n_cpus);
 
 /* --------------------------------------------------------- cmd_bench_ops.c */
 

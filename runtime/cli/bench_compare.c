@@ -1,4 +1,4 @@
-/* bench_compare.c -- erne bench --compare: reads results back and says what changed.
+/* bench_compare.c -- erne bench --compare: what changed between two files of results.
  *
  * The difference of two tests is the median ratio of all pairs of their samples, with an
  * interval from the exact rank distribution: no assumption about the noise. Two runs were
@@ -11,160 +11,8 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <jansson.h>
 
 static const double least_change = 0.01;
-
-/* ----------------------------------------------------------------- reading */
-
-static int set_field(struct bench_record *r, const struct bench_field *f,
-                     const json_t *value)
-{
-    void *at = (char *)r + f->offset;
-
-    switch (f->kind) {
-    case BENCH_TEXT:
-        *(const char **)at = json_string_value(value);
-        return !value || json_is_null(value) || json_is_string(value);
-    case BENCH_INT:
-        *(int64_t *)at = (int64_t)json_integer_value(value);
-        return !value || json_is_integer(value);
-    default:
-        *(double *)at = json_is_number(value) ? json_number_value(value) : NAN;
-        return !value || json_is_null(value) || json_is_number(value);
-    }
-}
-
-/* Whether two records are samples of the same thing. The file's path and the program's
- * version may differ: they are what is compared. */
-static bool is_same_test(const struct bench_record *a, const struct bench_record *b)
-{
-    return strcmp(a->test, b->test) == 0 && strcmp(a->backends, b->backends) == 0 &&
-           strcmp(a->model_type, b->model_type) == 0 &&
-           strcmp(a->type_k, b->type_k) == 0 && strcmp(a->type_v, b->type_v) == 0 &&
-           a->model_n_params == b->model_n_params && a->n_threads == b->n_threads &&
-           a->n_batch == b->n_batch && a->n_ubatch == b->n_ubatch;
-}
-
-static struct bench_record *find(const struct bench_results *results,
-                                 const struct bench_record *like)
-{
-    for (size_t i = 0; i < results->n; i++)
-        if (is_same_test(&results->records[i], like))
-            return &results->records[i];
-    return NULL;
-}
-
-/* A record for the test of `like`: an old one, or a new one. NULL: no memory. */
-static struct bench_record *place(struct bench_results *results,
-                                  const struct bench_record *like)
-{
-    struct bench_record *old = find(results, like), *records;
-
-    if (old)
-        return old;
-    records = realloc(results->records, (results->n + 1) * sizeof(*records));
-    if (!records)
-        return NULL;
-    results->records = records;
-    records[results->n] = *like;
-    return &records[results->n++];
-}
-
-static int add_samples(struct bench_record *r, const json_t *samples, const char *path,
-                       struct erne_error *err)
-{
-    const size_t n = json_array_size(samples);
-    double *all =
-        realloc((void *)(uintptr_t)r->samples_ns, (r->n_samples + n + 1) * sizeof(*all));
-
-    if (!all)
-        return cli_fail(err, ERNE_ENOMEM, "%s: out of memory", path);
-    r->samples_ns = all;
-    for (size_t i = 0; i < n; i++) {
-        const double ns = json_number_value(json_array_get(samples, i));
-
-        if (!(ns > 0))
-            return cli_fail(err, ERNE_EFORMAT, "%s: %s: sample %zu is no time", path,
-                            r->test, i);
-        all[r->n_samples++] = ns;
-    }
-    return ERNE_OK;
-}
-
-static int add_record(struct bench_results *results, const json_t *object,
-                      const char *path, struct erne_error *err)
-{
-    struct bench_record r = { 0 }, *at;
-
-    if (!json_is_object(object))
-        return cli_fail(err, ERNE_EFORMAT, "%s: not results of erne bench", path);
-    for (size_t i = 0; i < bench_record_layout.n_fields; i++) {
-        const struct bench_field *f = &bench_record_layout.fields[i];
-
-        if (!set_field(&r, f, json_object_get(object, f->name)))
-            return cli_fail(err, ERNE_EFORMAT, "%s: \"%s\" has the wrong type", path,
-                            f->name);
-    }
-    if (!r.test || !r.backends || !r.model_type || !r.type_k || !r.type_v)
-        return cli_fail(err, ERNE_EFORMAT,
-                        "%s: not results of erne bench: no test, backend, model or type",
-                        path);
-    at = place(results, &r);
-    if (!at)
-        return cli_fail(err, ERNE_ENOMEM, "%s: out of memory", path);
-    return add_samples(at, json_object_get(object, "samples_ns"), path, err);
-}
-
-static int add_value(struct bench_results *results, const json_t *value, const char *path,
-                     struct erne_error *err)
-{
-    int st = ERNE_OK;
-
-    if (!json_is_array(value))
-        return add_record(results, value, path, err);
-    for (size_t i = 0; st == ERNE_OK && i < json_array_size(value); i++)
-        st = add_record(results, json_array_get(value, i), path, err);
-    return st;
-}
-
-int bench_results_read(struct bench_results *results, const char *text, size_t n_bytes,
-                       const char *path, struct erne_error *err)
-{
-    json_t *all = json_array();
-    int st = ERNE_OK;
-
-    results->json = all;
-    if (!all)
-        return cli_fail(err, ERNE_ENOMEM, "%s: out of memory", path);
-    for (size_t at = 0; st == ERNE_OK;) {
-        json_error_t why;
-        json_t *value;
-
-        at += strspn(text + at, " \t\r\n");
-        if (at >= n_bytes)
-            break;
-        value = json_loadb(text + at, n_bytes - at, JSON_DISABLE_EOF_CHECK, &why);
-        if (!value || json_array_append_new(all, value) < 0)
-            return cli_fail(err, ERNE_EFORMAT, "%s: not JSON: %s", path, why.text);
-        at += (size_t)why.position;
-        st = add_value(results, value, path, err);
-    }
-    if (st == ERNE_OK && results->n == 0)
-        return cli_fail(err, ERNE_EFORMAT, "%s: no results in it", path);
-    return st;
-}
-
-void bench_results_deinit(struct bench_results *results)
-{
-    for (size_t i = 0; i < results->n; i++)
-        free((void *)(uintptr_t)results->records[i].samples_ns);
-    free(results->records);
-    json_decref(results->json);
-    *results = (struct bench_results){ 0 };
-}
 
 /* --------------------------------------------------------------- comparing */
 
@@ -270,9 +118,9 @@ int bench_compare_write(struct cli_text *text, const struct bench_results *a,
     int st = ERNE_OK;
 
     for (size_t i = 0; st == ERNE_OK && i < a->n; i++)
-        st = put_pair(text, &a->records[i], find(b, &a->records[i]), err);
+        st = put_pair(text, &a->records[i], bench_results_find(b, &a->records[i]), err);
     for (size_t i = 0; st == ERNE_OK && i < b->n; i++)
-        if (!find(a, &b->records[i]))
+        if (!bench_results_find(a, &b->records[i]))
             st = put_pair(text, &b->records[i], NULL, err);
     return st;
 }

@@ -5,18 +5,22 @@
 #include "runtime/cli/bench_record.h"
 #include "runtime/cli/bench_stats.h"
 
-/* Results read from JSON; samples of the same test, found several times, are joined. */
+/* Results that were read back. In JSON, samples of the same test that were found several
+ * times are joined; of csv, to which later results were appended, the last row counts. */
 struct bench_results {
     struct bench_record *records; /* [n], with samples_ns */
     size_t n;
     void *json; /* what their texts live in */
 };
 
-/* text: [n_bytes], what -o json or -o jsonl wrote, also several times in a row. path is
- * for messages. EFORMAT. Zero results to start. */
+/* text: [n_bytes] and 0-terminated, what -o json, jsonl or csv wrote, JSON also several
+ * times in a row. path is for messages. EFORMAT. Zero results to start. */
 int bench_results_read(struct bench_results *results, const char *text, size_t n_bytes,
                        const char *path, struct erne_error *err);
 void bench_results_deinit(struct bench_results *results);
+/* The record for the same test, or NULL. */
+struct bench_record *bench_results_find(const struct bench_results *results,
+                                        const struct bench_record *like);
 
 enum bench_verdict {
     BENCH_TOO_FEW, /* samples, for an interval of 95 % */

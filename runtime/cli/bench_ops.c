@@ -139,10 +139,11 @@ static int write_md(struct cli_text *text, const void *data, size_t n,
     int st = ERNE_OK;
 
     if (n > 0)
-        st = bench_printf(
-            text, err, "%s, %s: reads %.1f GB/s; peaks %.0f GOP/s in f32, %.0f in int8\n",
-            rows[0].model_type, rows[0].cpu_info, rows[0].read_gb_s, rows[0].f32_gop_s,
-            rows[0].i8_gop_s);
+        st = bench_printf(text, err,
+                          "%s, %s: reads %.1f GB/s; peaks %.0f GOP/s in f32, %.0f in "
+                          "bf16, %.0f in int8\n",
+                          rows[0].model_type, rows[0].cpu_info, rows[0].read_gb_s,
+                          rows[0].f32_gop_s, rows[0].bf16_gop_s, rows[0].i8_gop_s);
     for (size_t i = 0; st == ERNE_OK && i < n; i++) {
         if (i == 0 || strcmp(rows[i].phase, rows[i - 1].phase) != 0)
             st = put_head(text, &rows[i], err);

@@ -29,7 +29,8 @@
     X(REAL, share)        /* percent of the phase's time on this backend */ \
     X(REAL, read_gb_s)    /* what the machine can do: struct erne_limits */ \
     X(REAL, f32_gop_s)                                                      \
-    X(REAL, i8_gop_s)
+    X(REAL, i8_gop_s)                                                       \
+    X(REAL, bf16_gop_s)
 
 struct bench_op_record {
 #define X(KIND, name) BENCH_TYPE_##KIND name;

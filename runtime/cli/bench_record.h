@@ -48,6 +48,13 @@
     X(REAL, decode_ms)                                                    \
     X(REAL, sample_ms)                                                    \
     X(INT, peak_memory)   /* bytes that the process has held */           \
+    X(INT, device_memory) /* that devices held of their own */            \
+    X(INT, shared_memory) /* of the host's, that devices worked on */     \
+    X(INT, n_experts)     /* of a layer */                                \
+    X(INT, n_experts_used) /* by each token */                            \
+    X(REAL, experts_busiest) /* part of the tokens, in the worst layer */ \
+    X(REAL, experts_seen)    /* part of the experts, mean of layers */    \
+    X(REAL, experts_entropy) /* of their choice, mean; 1: all alike */    \
     X(REAL, joules_token) /* of the whole machine */                      \
     X(REAL, others_cpu)   /* CPUs that other processes kept busy */       \
     X(REAL, stolen_cpu)   /* that other virtual machines did */           \
@@ -73,6 +80,8 @@ struct bench_record {
 #undef X
     const double *samples_ns; /* [n_samples]: in the order they were taken */
     size_t n_samples;
+    const struct erne_expert_load *experts; /* [n_loads]: by layers */
+    size_t n_loads;
 };
 
 struct bench_field {
@@ -86,7 +95,7 @@ struct bench_layout {
     const char *name; /* of the SQL table */
     const struct bench_field *fields;
     size_t n_fields, row_bytes;
-    bool has_samples; /* rows are struct bench_record */
+    bool has_samples; /* rows are struct bench_record: samples and expert loads follow */
     int (*write_md)(struct cli_text *text, const void *rows, size_t n,
                     struct erne_error *err);
 };

@@ -148,6 +148,7 @@ void bench_close(struct bench *b)
     for (size_t i = 0; i < b->n_engines; i++) {
         cli_model_close(&b->engines[i].model);
         free(b->engines[i].trace.data);
+        free(b->engines[i].experts.loads);
     }
     bench_probe_deinit(&b->probe);
     free(b->text.data);
@@ -213,6 +214,8 @@ int bench_run(struct bench *b, struct erne_error *err)
 {
     int st = b->args->bench.no_check ? ERNE_OK : bench_gate(b, err);
 
+    if (st == ERNE_OK)
+        st = bench_experts_measure(b, err);
     if (st == ERNE_OK && !b->args->bench.no_warmup)
         st = warm_up(b, err);
     for (int round = 0; st == ERNE_OK && round < b->args->bench.n_repeats; round++)

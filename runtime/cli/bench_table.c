@@ -197,6 +197,41 @@ static int put_line(struct cli_text *text, enum line line,
     return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
 }
 
+/* A line about one test; the model is named where there are several. */
+static int put_remark(struct cli_text *text, const struct bench_record *records, size_t n,
+                      size_t i, const char *what, struct erne_error *err)
+{
+    const struct bench_record *r = &records[i];
+    bool several = false;
+
+    for (size_t k = 1; k < n; k++)
+        several |= strcmp(records[k].model_filename, records[0].model_filename) != 0;
+    return bench_printf(text, err, "%s%s%s on %s: %s: %s\n",
+                        several ? r->model_filename : "", several ? ", " : "", r->test,
+                        r->backends, what, r->error ? r->error : r->disturbed);
+}
+
+/* How experts were chosen, once a model. */
+static int put_experts(struct cli_text *text, const struct bench_record *records,
+                       size_t i, struct erne_error *err)
+{
+    const struct bench_record *r = &records[i];
+
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(records[k].model_filename, r->model_filename) == 0)
+            return ERNE_OK;
+    if (r->n_loads == 0)
+        return ERNE_OK;
+    return bench_printf(text, err,
+                        "experts of %s: %" PRId64 " of %" PRId64
+                        " a token; the busiest takes up to %.0f %% of the tokens (even: "
+                        "%.0f %%), %.0f %% are taken at all, entropy %.3f of 1\n",
+                        r->model_filename, r->n_experts_used, r->n_experts,
+                        100 * r->experts_busiest,
+                        100.0 * (double)r->n_experts_used / (double)r->n_experts,
+                        100 * r->experts_seen, r->experts_entropy);
+}
+
 /* Below the table: what was built, how sure the intervals are, what failed. */
 static int put_notes(struct cli_text *text, const struct bench_record *records, size_t n,
                      struct erne_error *err)
@@ -206,13 +241,13 @@ static int put_notes(struct cli_text *text, const struct bench_record *records, 
     if (n > 0)
         st = bench_printf(text, err, "\nbuild: %s\n", records[0].build_commit);
     for (size_t i = 0; st == ERNE_OK && i < n; i++)
-        if (records[i].disturbed)
-            st = bench_printf(text, err, "%s on %s: disturbed: %s\n", records[i].test,
-                              records[i].backends, records[i].disturbed);
+        st = put_experts(text, records, i, err);
+    for (size_t i = 0; st == ERNE_OK && i < n; i++)
+        if (records[i].disturbed && !records[i].error)
+            st = put_remark(text, records, n, i, "disturbed", err);
     for (size_t i = 0; st == ERNE_OK && i < n; i++)
         if (records[i].error)
-            st = bench_printf(text, err, "%s on %s: no figures: %s\n", records[i].test,
-                              records[i].backends, records[i].error);
+            st = put_remark(text, records, n, i, "no figures", err);
     for (size_t i = 0; st == ERNE_OK && i < n; i++)
         if (isfinite(records[i].interval))
             return bench_printf(text, err,

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/cli/bench_record.h"
@@ -22,6 +23,12 @@ struct rows {
 static const char *row(const struct rows *rows, size_t i)
 {
     return rows->data + i * rows->layout->row_bytes;
+}
+
+/* Of a layout that has samples. */
+static const struct bench_record *record(const struct rows *rows, size_t i)
+{
+    return (const struct bench_record *)(const void *)row(rows, i);
 }
 
 /* ----------------------------------------------------------------- quotes */
@@ -96,6 +103,37 @@ static int put_names(struct cli_text *text, const struct bench_layout *layout,
 
     for (size_t i = 0; st == ERNE_OK && i < layout->n_fields; i++)
         st = bench_printf(text, err, "%s%s", i ? between : "", layout->fields[i].name);
+    if (st == ERNE_OK && layout->has_samples)
+        st = bench_printf(text, err, "%ssamples_ns", between);
+    return st;
+}
+
+/* Times as a text, with `space` between them. */
+static int put_samples(struct cli_text *text, const struct bench_record *r, bool speed,
+                       const char *space, struct erne_error *err)
+{
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < r->n_samples; i++)
+        st =
+            bench_printf(text, err, "%s%.10g", i ? space : "",
+                         speed ? bench_record_ts(r, r->samples_ns[i]) : r->samples_ns[i]);
+    return st;
+}
+
+/* One cell with all of them. */
+static int put_sample_cell(struct cli_text *text, const struct bench_record *r,
+                           const char *between, const struct style *style,
+                           struct erne_error *err)
+{
+    struct cli_text cell = { 0 };
+    int st = put_samples(&cell, r, false, " ", err);
+
+    if (st == ERNE_OK)
+        st = bench_printf(text, err, "%s", between);
+    if (st == ERNE_OK)
+        st = style->put_text(text, cell.data ? cell.data : "", err);
+    free(cell.data);
     return st;
 }
 
@@ -111,6 +149,8 @@ static int put_values(struct cli_text *text, const struct rows *rows, size_t k,
         if (st == ERNE_OK)
             st = put_value(text, row(rows, k), &rows->layout->fields[i], style, err);
     }
+    if (st == ERNE_OK && rows->layout->has_samples)
+        st = put_sample_cell(text, record(rows, k), between, style, err);
     return st;
 }
 
@@ -137,7 +177,9 @@ static int put_sql_table(struct cli_text *text, const struct bench_layout *layou
     for (size_t i = 0; st == ERNE_OK && i < layout->n_fields; i++)
         st = bench_printf(text, err, "  %s %s%s\n", layout->fields[i].name,
                           types[layout->fields[i].kind],
-                          i + 1 < layout->n_fields ? "," : "");
+                          i + 1 < layout->n_fields || layout->has_samples ? "," : "");
+    if (st == ERNE_OK && layout->has_samples)
+        st = bench_printf(text, err, "  samples_ns TEXT\n");
     return st == ERNE_OK ? bench_printf(text, err, ");\n") : st;
 }
 
@@ -163,29 +205,40 @@ static int write_sql(struct cli_text *text, const struct rows *rows,
 
 /* ------------------------------------------------------------------- json */
 
-static int put_samples(struct cli_text *text, const struct bench_record *r, bool speed,
-                       struct erne_error *err)
+static int put_loads(struct cli_text *text, const struct bench_record *r,
+                     struct erne_error *err)
 {
-    int st = bench_printf(text, err, "[");
+    int st = ERNE_OK;
 
-    for (size_t i = 0; st == ERNE_OK && i < r->n_samples; i++)
-        st =
-            bench_printf(text, err, "%s%.10g", i ? ", " : "",
-                         speed ? bench_record_ts(r, r->samples_ns[i]) : r->samples_ns[i]);
-    return st == ERNE_OK ? bench_printf(text, err, "]") : st;
+    for (size_t i = 0; st == ERNE_OK && i < r->n_loads; i++) {
+        const struct erne_expert_load *l = &r->experts[i];
+
+        st = bench_printf(text, err,
+                          "%s{\"layer\": %d, \"bank\": %d, \"n_tokens\": %" PRIu64
+                          ", \"n_seen\": %d, \"busiest\": %.10g, \"entropy\": %.10g}",
+                          i ? ", " : "", l->layer, l->bank, l->n_tokens, l->n_seen,
+                          l->busiest, l->entropy);
+    }
+    return st;
 }
 
-/* between: what separates two members. */
-static int put_all_samples(struct cli_text *text, const struct bench_record *r,
-                           const char *between, struct erne_error *err)
+/* What is no single value. between: what separates two members. */
+static int put_lists(struct cli_text *text, const struct bench_record *r,
+                     const char *between, struct erne_error *err)
 {
-    int st = bench_printf(text, err, "%s\"samples_ns\": ", between);
+    int st = bench_printf(text, err, "%s\"samples_ns\": [", between);
 
     if (st == ERNE_OK)
-        st = put_samples(text, r, false, err);
+        st = put_samples(text, r, false, ", ", err);
     if (st == ERNE_OK)
-        st = bench_printf(text, err, "%s\"samples_ts\": ", between);
-    return st == ERNE_OK ? put_samples(text, r, true, err) : st;
+        st = bench_printf(text, err, "]%s\"samples_ts\": [", between);
+    if (st == ERNE_OK)
+        st = put_samples(text, r, true, ", ", err);
+    if (st == ERNE_OK)
+        st = bench_printf(text, err, "]%s\"expert_load\": [", between);
+    if (st == ERNE_OK)
+        st = put_loads(text, r, err);
+    return st == ERNE_OK ? bench_printf(text, err, "]") : st;
 }
 
 /* between: what separates two members. */
@@ -203,8 +256,7 @@ static int put_object(struct cli_text *text, const struct rows *rows, size_t k,
             st = put_value(text, row(rows, k), &layout->fields[i], &style, err);
     }
     if (st == ERNE_OK && layout->has_samples)
-        st = put_all_samples(
-            text, (const struct bench_record *)(const void *)row(rows, k), between, err);
+        st = put_lists(text, record(rows, k), between, err);
     return st;
 }
 

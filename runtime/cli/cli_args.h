@@ -43,7 +43,7 @@ struct cli_bench {
     struct cli_list n_prompt, n_gen, n_depth, pairs, whole, images;
     int n_repeats, delay;   /* delay: seconds */
     int format, err_format; /* enum bench_format */
-    const char *html, *suite;
+    const char *html, *suite, *results;
     bool progress, no_warmup, no_check, compare;
 };
 

@@ -175,8 +175,11 @@ const struct cli_option cli_options[] = {
       "options from a YAML file (see benchmarks/suites); those given here come first" },
     { "--html", "FILE", CLI_TEXT, AT(bench.html), 0, 0, CLI_BENCH,
       "also write a page with charts; times the operators, too" },
+    { "--results", "DIR", CLI_TEXT, AT(bench.results), 0, 0, CLI_BENCH,
+      "also append the results to this machine's file of csv in DIR" },
     { "--compare", NULL, CLI_FLAG, AT(bench.compare), 0, 0, CLI_BENCH,
-      "instead: what changed between two files of -o json or jsonl, beyond noise" },
+      "instead: what changed between two files of results (json, jsonl, csv), beyond "
+      "noise" },
     { "--progress", NULL, CLI_FLAG, AT(bench.progress), 0, 0, CLI_BENCH,
       "say on stderr what runs" },
 

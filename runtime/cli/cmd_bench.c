@@ -14,7 +14,9 @@ static void fill_record(struct bench_record *r, const struct bench *b,
 {
     const struct bench_lane *lane = c->lane;
     const struct bench_engine *e = lane->engine;
+    struct erne_device_memory memory;
 
+    erne_engine_device_memory(e->model.engine, &memory);
     *r = (struct bench_record){
         .build_commit = b->build,
         .cpu_info = b->cpu,
@@ -38,6 +40,8 @@ static void fill_record(struct bench_record *r, const struct bench *b,
         .samples_ns = c->samples.data,
         .n_samples = c->samples.n,
         .peak_memory = (int64_t)pf_memory_peak(),
+        .device_memory = (int64_t)memory.own_bytes,
+        .shared_memory = (int64_t)memory.shared_bytes,
         .disturbed = c->disturbed[0] ? c->disturbed : NULL,
         .error = e->refused[0] ? e->refused : NULL,
     };
@@ -139,9 +143,14 @@ static int report(struct bench *b, struct erne_error *err)
         fill_record(&records[i], b, c);
         fill_latency(&records[i], c);
         fill_guard(&records[i], &c->guard);
+        bench_experts_fill(&records[i], b);
         bench_record_summarise(&records[i], scratch);
     }
+    if (b->args->verbose)
+        bench_experts_tell(b);
     st = bench_print(b->args, &bench_record_layout, records, b->n_cases, err);
+    if (st == ERNE_OK && o->results)
+        st = bench_keep(o->results, records, b->n_cases, err);
     if (st == ERNE_OK && o->html)
         st = report_page(b, records, err);
 done:
@@ -172,8 +181,12 @@ static int tell_refused(const struct bench *b, struct erne_error *err)
 
 static int run_tests(struct bench *b, struct erne_error *err)
 {
-    int st = bench_open(b, err);
+    const char *folder = b->args->bench.results;
+    int st;
 
+    if (folder && !pf_path_is_dir(folder)) /* said before all the work */
+        return cli_fail(err, ERNE_EINVAL, "option --results: '%s' is no folder", folder);
+    st = bench_open(b, err);
     if (st == ERNE_OK)
         st = bench_run(b, err);
     if (st == ERNE_OK)

@@ -40,6 +40,14 @@ static int grow(struct bench_op_rows *r, struct erne_error *err)
     return ERNE_OK;
 }
 
+/* The limit of the arithmetic that the operator is done in. */
+static double peak_of(const struct bench_op_record *r, const struct erne_op_timing *t)
+{
+    if (t->is_bf16 && r->bf16_gop_s > 0)
+        return r->bf16_gop_s;
+    return t->is_int ? r->i8_gop_s : r->f32_gop_s;
+}
+
 static void fill_row(struct bench_op_record *r, const struct collector *c,
                      const struct erne_op_timing *t)
 {
@@ -66,9 +74,10 @@ static void fill_row(struct bench_op_record *r, const struct collector *c,
         .read_gb_s = l->read_bytes * 1e-9,
         .f32_gop_s = l->f32_ops * 1e-9,
         .i8_gop_s = l->i8_ops * 1e-9,
+        .bf16_gop_s = l->bf16_ops * 1e-9,
     };
     r->read_percent = bench_percent(r->gb_s, r->read_gb_s);
-    r->peak_percent = bench_percent(r->gop_s, t->is_int ? r->i8_gop_s : r->f32_gop_s);
+    r->peak_percent = bench_percent(r->gop_s, peak_of(r, t));
 }
 
 static int collect(void *user, const struct erne_op_timing *timing)

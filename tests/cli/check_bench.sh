@@ -43,6 +43,12 @@ check '! grep -q warm-up "$err"' 'a warm-up'
 bench '"ttft_p50": ' '-p 0 -n 0 --e2e 4,3 -o jsonl'
 check 'grep -q "\"test\": \"e2e" "$out"' 'no whole request'
 check '! grep -q "\"decode_ms\": null" "$out"' 'no stages'
+# The stages are the whole, but for the reading of clocks.
+expect 0 'e2e' bench "$m" -p 0 -n 0 --e2e 32,16 -r 1 -t 1 -o json
+check 'awk -F"[:,]" "/\"(tokenise|prefill|first_token|decode|sample)_ms\"/ { sum += \$2 }
+                     /\"avg_ns\"/ { whole = \$2 / 1e6 }
+                     END { exit !(sum > 0.9 * whole && sum < 1.001 * whole) }" "$out"' \
+    'the stages are not the whole'
 bench '"tokenise_ms": null' '-p 4 -n 2 -o jsonl'
 
 # Operators, alone.
@@ -99,6 +105,52 @@ sed 's/"samples_ns": \[100, 102, 103, 104\]/"samples_ns": [111, 113, 114, 115]/'
     "$scratch/b.jsonl" >"$scratch/c.jsonl"
 expect 0 'slower by 9.' bench --compare "$scratch/b.jsonl" "$scratch/c.jsonl"
 expect 0 'faster by 10' bench --compare "$scratch/c.jsonl" "$scratch/b.jsonl"
+
+# A table a machine, to which results are appended, and of which the last count.
+mkdir "$scratch/results"
+bench 'results appended to' "-p 4 -n 2 -o json --results $scratch/results"
+cp "$out" "$scratch/old.json"
+bench 'results appended to' "-p 4 -n 2 -o json --results $scratch/results"
+cp "$out" "$scratch/now.json"
+table=$(echo "$scratch"/results/*cpu.csv)
+check '[ "$(wc -l <"$table")" -eq 5 ]' "not two runs of two tests in $table"
+expect 0 'not distinguishable (+0.0 %' bench --compare "$scratch/now.json" "$table"
+expect 0 'pp4' bench --compare "$scratch/old.json" "$table"
+sed 's/"f16","f16","pp4",4/"f16","f16","pp4",x/' "$table" >"$scratch/bad.csv"
+expect 3 'bad.csv: line 2: no number: x' bench --compare "$table" "$scratch/bad.csv"
+echo 'a,b' >"$table"
+expect 3 'cpu.csv: its columns are not those of this version' bench "$m" -p 4 -n 0 -r 1 \
+    -t 1 --results "$scratch/results"
+expect 2 "option --results: '$scratch/no' is no folder" bench "$m" -p 4 -n 0 \
+    --results "$scratch/no"
+
+# Those that are kept here can be read, and are called after the processor.
+n_kept=0
+for table in "$2"/../benchmarks/results/*cpu.csv; do
+    [ -e "$table" ] || continue
+    n_kept=$((n_kept + 1))
+    expect 0 'not distinguishable' bench --compare "$table" "$table"
+    check '! grep -Eq "slower|faster|only in one" "$out"' "$table differs from itself"
+    name=$(basename "$table" | sed 's/-[0-9]*cpu.csv//')
+    check 'tail -n +2 "$table" | cut -d, -f1-12 | tr "A-Z" "a-z" | tr -c "a-z0-9\n" "-" |
+        grep -vq -e "-$name-"; [ $? -eq 1 ]' "$table: another processor"
+done
+check '[ "$n_kept" -gt 0 ]' 'no results are kept'
+for table in "$2"/../benchmarks/results/*-peers.csv; do
+    [ -e "$table" ] || continue
+    check 'awk -F, "NR == 1 { if (\$0 !~ /^date,program,model,test,samples,median_ts/)
+                                 exit 1 }
+                    NR > 1 { if (NF != 8 || !(\$7 <= \$6 && \$6 <= \$8)) exit 1 }" \
+        "$table"' "$table: not a table of peers"
+done
+
+# Experts of a mixture: in the table, the lines and with -v by layers.
+model moe
+expect 0 'experts of' bench "$scratch/moe.erne" -p 4 -n 0 -r 1 -t 1 -v
+check 'grep -q "layer 1: of 4 tokens .* took the busiest of 6 experts" "$err"' 'layers'
+expect 0 '"expert_load": [{"layer": 1, "bank": 0, "n_tokens": 4, ' bench \
+    "$scratch/moe.erne" -p 4 -n 0 -r 1 -t 1 -o jsonl
+bench '"expert_load": []' '-p 4 -n 0 -o jsonl'
 
 expect 2 'two files, got 1' bench --compare "$scratch/a.jsonl"
 expect 3 'not JSON' bench --compare "$scratch/a.jsonl" "$m"

@@ -354,9 +354,11 @@ static void test_csv(void **state)
     values[-1] = '\0';
     values[strlen(values) - 1] = '\0';
     n = split_csv(text, names, MOST);
-    assert_int_equal(n, bench_record_layout.n_fields);
+    assert_int_equal(n, bench_record_layout.n_fields + 1);
     assert_int_equal(split_csv(values, fields, MOST), n);
-    for (size_t i = 0; i < n; i++) {
+    assert_string_equal(names[n - 1], "samples_ns");
+    assert_string_equal(fields[n - 1], "1000000000 2000000000");
+    for (size_t i = 0; i + 1 < n; i++) {
         assert_string_equal(names[i], bench_record_layout.fields[i].name);
         if (strcmp(names[i], "build_commit") == 0)
             assert_string_equal(fields[i], "a \"b\", c");

@@ -1,0 +1,90 @@
+/* bench_keep.c -- erne bench --results: appends results to the file of this machine, a
+ * table that later ones can be compared with (bench_results.c reads it back). */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "platforms/platform.h"
+#include "runtime/cli/bench.h"
+#include "runtime/cli/cli_newfile.h"
+
+/* A letter in lower case, a digit, or 0 for anything else. */
+static char plain(char c)
+{
+    return (char)(isalnum((unsigned char)c) ? tolower((unsigned char)c) : 0);
+}
+
+/* "AMD EPYC", 2 CPUs: "amd-epyc-2cpu". */
+void bench_machine_name(char *name, size_t cap, const char *cpu, int n_cpus)
+{
+    size_t n = 0;
+
+    for (; *cpu && n + 1 < cap; cpu++) {
+        if (plain(*cpu))
+            name[n++] = plain(*cpu);
+        else if (n > 0 && name[n - 1] != '-')
+            name[n++] = '-';
+    }
+    n -= n > 0 && name[n - 1] == '-';
+    snprintf(name + n, cap - n, "%s%dcpu", n > 0 ? "-" : "", n_cpus);
+}
+
+/* What is there already, which must have the titles that are appended to. */
+static int read_old(struct cli_text *old, const char *path, const struct cli_text *table,
+                    struct erne_error *err)
+{
+    const size_t n_title = strcspn(table->data, "\n") + 1;
+    int st;
+
+    if (!pf_path_exists(path))
+        return cli_text_append(old, table->data, n_title, err);
+    st = cli_text_read(old, path, err);
+    if (st < 0)
+        return st;
+    if (old->n < n_title || strncmp(old->data, table->data, n_title) != 0)
+        return cli_fail(err, ERNE_EFORMAT,
+                        "%s: its columns are not those of this version: move it away",
+                        path);
+    return old->data[old->n - 1] == '\n' ? ERNE_OK : cli_text_append(old, "\n", 1, err);
+}
+
+static int write_both(const char *path, const struct cli_text *old,
+                      const struct cli_text *table, struct erne_error *err)
+{
+    const size_t n_title = strcspn(table->data, "\n") + 1;
+    struct cli_newfile file = { 0 };
+    int st = cli_newfile_create(&file, path, err);
+
+    if (st == ERNE_OK)
+        st = cli_newfile_append(&file, old->data, old->n, err);
+    if (st == ERNE_OK)
+        st = cli_newfile_append(&file, table->data + n_title, table->n - n_title, err);
+    if (st == ERNE_OK)
+        st = cli_newfile_commit(&file, err);
+    cli_newfile_close(&file);
+    return st;
+}
+
+int bench_keep(const char *folder, const struct bench_record *records, size_t n,
+               struct erne_error *err)
+{
+    struct cli_text table = { 0 }, old = { 0 };
+    char machine[96], path[CLI_MAX_PATH];
+    int st, n_path;
+
+    bench_machine_name(machine, sizeof(machine), records[0].cpu_info, pf_cpu_count());
+    n_path = snprintf(path, sizeof(path), "%s/%s.csv", folder, machine);
+    if (n_path < 0 || (size_t)n_path >= sizeof(path))
+        return cli_fail(err, ERNE_EINVAL, "option --results: the path is too long");
+    st = bench_write(&table, BENCH_CSV, &bench_record_layout, records, n, err);
+    if (st == ERNE_OK)
+        st = read_old(&old, path, &table, err);
+    if (st == ERNE_OK)
+        st = write_both(path, &old, &table, err);
+    if (st == ERNE_OK)
+        fprintf(stderr, "erne bench: %zu results appended to %s\n", n, path);
+    free(table.data);
+    free(old.data);
+    return st;
+}
