@@ -2,13 +2,16 @@
 """Speed of the same GGUF file in erne and its peers, in one table.
 
 usage: compare_speed.py --erne build/release/erne --gguf MODEL.gguf
-           [--llama-bench PROGRAM] [--ik-llama-bench PROGRAM] [--scheme w4] [-p 512]
+           [--llama-bench PROGRAM] [--peer NAME=COMMAND]... [--scheme w4] [-p 512]
            [-n 128] [-d 0,4096] [-t THREADS] [--rounds 7] [--csv FILE]
+
+A peer is a command that takes llama-bench's options and prints its JSON, such as
+"ik_llama.cpp=venv/bin/python benchmarks/peer_ik_llama.py" (peer_openvino.py likewise).
 
 All programs run in turns, a sample of each test a round, so that what the machine does
 meanwhile falls on all of them alike. The table has medians, and the ratio to erne with
 the interval of 95 % that the ranks give (as erne bench --compare). --csv appends the
-medians to a file of results, benchmarks/results/MACHINE.csv unless it is named.
+medians to a file of results, benchmarks/results/MACHINE-peers.csv unless it is named.
 
 What is counted is the same: the evaluation of n tokens, in calls of at most 2048 and
 steps of at most 512 for a prompt, one by one for an answer; no loading, tokenising or
@@ -22,7 +25,9 @@ import json
 import math
 import pathlib
 import platform
+import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -85,14 +90,14 @@ def ratio(ours, theirs):
 
 
 def machine():
-    """A name for the file of results: the processor and its cores."""
+    """A name for the file of results, as erne bench --results has it."""
     cpu = platform.processor() or platform.machine()
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() \
             if pathlib.Path("/proc/cpuinfo").exists() else []:
         if line.startswith("model name"):
             cpu = line.split(":", 1)[1].strip()
             break
-    return re.sub(r"[^a-z0-9]+", "-", cpu.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", cpu.lower()).strip("-") + f"-{os.cpu_count()}cpu"
 
 
 def write_csv(path, args, results):
@@ -112,14 +117,17 @@ def write_csv(path, args, results):
 
 
 def print_table(results):
-    ours = results["erne"]
+    """A test that a peer does not have is left out of its columns."""
+    ours, peers = results["erne"], [p for p in results if p != "erne"]
     print("| test | " + " | ".join(f"{p} t/s" for p in results) + " | " +
-          " | ".join(f"erne / {p}" for p in results if p != "erne") + " |")
-    print("|---|" + "---:|" * (2 * len(results) - 1))
+          " | ".join(f"erne / {p}" for p in peers) + " |")
+    print("|---|" + "---:|" * (len(results) + len(peers)))
     for test in ours:
-        cells = [f"{statistics.median(tests[test]):.1f}" for tests in results.values()]
-        for program, tests in results.items():
-            if program == "erne":
+        cells = [f"{statistics.median(tests[test]):.1f}" if test in tests else "-"
+                 for tests in results.values()]
+        for tests in (results[p] for p in peers):
+            if test not in tests:
+                cells.append("-")
                 continue
             middle, interval = ratio(ours[test], tests[test])
             cells.append(f"{middle:.2f}" + (" (%.2f .. %.2f)" % interval
@@ -132,7 +140,7 @@ def parse():
     parser.add_argument("--erne", type=pathlib.Path, required=True)
     parser.add_argument("--gguf", type=pathlib.Path, required=True)
     parser.add_argument("--llama-bench", type=pathlib.Path)
-    parser.add_argument("--ik-llama-bench", type=pathlib.Path)
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--scheme", default="source")
     parser.add_argument("-p", dest="prompt", default="512")
     parser.add_argument("-n", dest="gen", default="128")
@@ -140,13 +148,16 @@ def parse():
     parser.add_argument("-t", dest="threads")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--csv", nargs="?", type=pathlib.Path,
-                        const=ROOT / "benchmarks" / "results" / f"{machine()}.csv")
+                        const=ROOT / "benchmarks" / "results" / f"{machine()}-peers.csv")
     args = parser.parse_args()
     found = shutil.which("llama-bench")
     if not args.llama_bench and found:
         args.llama_bench = pathlib.Path(found)
-    if not args.llama_bench and not args.ik_llama_bench:
+    if not args.llama_bench and not args.peer:
         sys.exit("no peer: llama-bench is not on PATH; name one with --llama-bench")
+    for peer in args.peer:
+        if not re.fullmatch(r"[^=]+=.+", peer):
+            sys.exit(f"--peer {peer}: NAME=COMMAND is wanted")
     return args
 
 
@@ -158,13 +169,15 @@ def main():
         programs = {"erne": ([args.erne, "bench"], model)}
         if args.llama_bench:
             programs["llama.cpp"] = ([args.llama_bench], args.gguf)
-        if args.ik_llama_bench:
-            programs["ik_llama.cpp"] = ([args.ik_llama_bench], args.gguf)
+        for peer in args.peer:
+            name, command = peer.split("=", 1)
+            programs[name] = (shlex.split(command), args.gguf)
         results = {name: {} for name in programs}
         for _ in range(args.rounds):
             for name, (program, file) in programs.items():
                 for test, speed in sample(program, args, file).items():
                     results[name].setdefault(test, []).append(speed)
+            programs["erne"] = ([args.erne, "bench", "--no-check"], model)
     print_table(results)
     if args.csv:
         write_csv(args.csv, args, results)
