@@ -22,7 +22,7 @@ enum {
     SAMPLES_MIN = 3,
     SHAPE_MAX = 160,
     REFERENCE_ROWS = 4,
-    PICTURE_SIDE = 16 /* tokens of its resampler */
+    PICTURE_SIDE = 8 /* in blocks of patches that are merged */
 };
 
 static const double sample_ns = 1e6; /* a sample is as many runs as take this long */
