@@ -4,13 +4,20 @@
 
 enum { FROM_F16, FROM_F32, FROM_ROWS };
 enum { MOST_LANES = 64, SHARED_FLOATS = 7168 };
+enum { MOST_COLUMNS = 256 }; /* that attention_lanes.comp has registers for */
 
 /* Heads and rows of a node of either operator. */
 struct shape {
     int source;
     int64_t d, n_kv_heads, n_group, n_rows;
+    bool aligned; /* every row begins at a multiple of 16 bytes */
     float scale;
 };
+
+static bool is_aligned(const struct erne_tensor *t)
+{
+    return (uintptr_t)t->data % 16 == 0 && t->stride % 4 == 0;
+}
 
 static struct shape shape_of(const struct erne_node *node)
 {
@@ -21,29 +28,40 @@ static struct shape shape_of(const struct erne_node *node)
         s.d = node->params.segment_attention.head_dim;
         s.n_kv_heads = node->params.segment_attention.n_heads;
         s.n_group = 1;
+        s.aligned = is_aligned(node->src[ERNE_SRC_K]) &&
+                    is_aligned(node->src[ERNE_SRC_V]);
         s.scale = node->params.segment_attention.scale;
     } else {
         s.source = node->src[ERNE_SRC_K]->type == ERNE_TYPE_F16 ? FROM_F16 : FROM_F32;
         s.d = node->params.attention.head_dim;
         s.n_kv_heads = node->params.attention.n_kv_heads;
         s.n_group = node->params.attention.n_heads / s.n_kv_heads;
+        s.aligned = (uintptr_t)node->src[ERNE_SRC_K]->data % 16 == 0 &&
+                    (uintptr_t)node->src[ERNE_SRC_V]->data % 16 == 0;
         s.scale = node->params.attention.scale;
     }
+    s.aligned = s.aligned && is_aligned(node->src[ERNE_SRC_X]) &&
+                is_aligned(node->dst) && s.d % 8 == 0;
     return s;
 }
 
-/* Queries that share the reading of keys: as many as there are, shared memory holds, and
- * registers hold sums of. */
-static uint32_t n_at_once(const struct shape *s)
+static bool by_lanes(const struct vk_backend *vk, const struct shape *s)
 {
-    uint32_t n = 8;
+    return vk->narrow > 0 && s->aligned && s->d <= MOST_COLUMNS;
+}
+
+/* Queries that share the reading of keys: as many as there are, shared memory holds, and
+ * registers hold sums of; narrow subgroups have all they share in registers. */
+static uint32_t n_at_once(const struct vk_backend *vk, const struct shape *s)
+{
+    uint32_t n = by_lanes(vk, s) ? 4 : 8;
 
     while (n > 1 && (n * (s->d + 64) > SHARED_FLOATS || n / 2 >= s->n_rows * s->n_group))
         n /= 2;
     return n;
 }
 
-static struct vk_pipeline_key key_of(const struct shape *s)
+static struct vk_pipeline_key key_of(const struct vk_backend *vk, const struct shape *s)
 {
     const int64_t n_words = s->source == FROM_F16 ? s->d / 2 : s->d;
     uint32_t lanes = MOST_LANES;
@@ -51,7 +69,9 @@ static struct vk_pipeline_key key_of(const struct shape *s)
     while (lanes > 16 && lanes / 2 >= n_words)
         lanes /= 2;
     return (struct vk_pipeline_key){
-        VK_SHADER_attention, { lanes, (uint32_t)s->source, (uint32_t)s->d, n_at_once(s) }
+        by_lanes(vk, s) ? VK_SHADER_attention_lanes : VK_SHADER_attention,
+        { by_lanes(vk, s) ? vk->narrow : lanes, (uint32_t)s->source, (uint32_t)s->d,
+          n_at_once(vk, s) }
     };
 }
 
@@ -59,8 +79,9 @@ static struct vk_pipeline_key key_of(const struct shape *s)
 static int64_t n_splits(const struct vk_backend *vk, const struct shape *s)
 {
     const int64_t wanted = vk->dev.is_cpu ? 4 : 64;
+    const int64_t at_once = n_at_once(vk, s);
     const int64_t n_groups =
-        s->n_kv_heads * ((s->n_rows * s->n_group + n_at_once(s) - 1) / n_at_once(s));
+        s->n_kv_heads * ((s->n_rows * s->n_group + at_once - 1) / at_once);
     const int64_t n = wanted / n_groups;
 
     return s->source == FROM_ROWS || n < 2 ? 1 : n < 16 ? n : 16;
@@ -75,7 +96,7 @@ static int prepare(struct erne_backend *be, struct erne_node *node)
 {
     const struct vk_backend *vk = vk_of(be);
     const struct shape s = shape_of(node);
-    const struct vk_pipeline_key key = key_of(&s), merge = merge_key(vk);
+    const struct vk_pipeline_key key = key_of(vk, &s), merge = merge_key(vk);
 
     if (!vk_fits(be, node) || (s.source == FROM_F16 && s.d % 2 != 0) ||
         s.d + 64 > SHARED_FLOATS)
@@ -84,9 +105,12 @@ static int prepare(struct erne_backend *be, struct erne_node *node)
     return n_splits(vk, &s) > 1 ? vk_need(be, &merge) : 0;
 }
 
+/* As PART in attention.glsl has it. */
 static uint64_t parts_bytes(const struct shape *s, int64_t splits, int64_t n_rows)
 {
-    return (uint64_t)(n_rows * s->n_kv_heads * s->n_group * splits * (s->d + 2)) * 4;
+    const int64_t part = (s->d + 2 + 3) / 4 * 4;
+
+    return (uint64_t)(n_rows * s->n_kv_heads * s->n_group * splits * part) * 4;
 }
 
 static size_t scratch(struct erne_backend *be, const struct erne_node *node)
@@ -129,10 +153,11 @@ static void bind_kv(struct vk_op *op, const struct shape *s, const struct erne_t
 static int run(struct erne_backend *be, const struct erne_node *node,
                const struct erne_step *step)
 {
+    const struct vk_backend *vk = vk_of(be);
     const struct shape s = shape_of(node);
-    const struct vk_pipeline_key key = key_of(&s);
+    const struct vk_pipeline_key key = key_of(vk, &s);
     const int64_t n = erne_tensor_rows(node->dst, step);
-    const int64_t splits = n_splits(vk_of(be), &s), at_once = key.spec[3];
+    const int64_t splits = n_splits(vk, &s), at_once = key.spec[3];
     const bool rows = s.source == FROM_ROWS;
     struct vk_op op = vk_op_begin(be, &key);
 

@@ -33,6 +33,14 @@ static void vk_close(struct erne_backend *be)
     free(vk);
 }
 
+/* Tests try both; users get the last that their device has. */
+static const char *const levels[] = { "core", "subgroups", NULL };
+
+static bool is_level(const struct erne_backend_opts *opts, const char *level)
+{
+    return opts->isa && strcmp(opts->isa, level) == 0;
+}
+
 static int vk_open(struct erne_backend **out, const struct erne_backend_opts *opts,
                    struct erne_error *err)
 {
@@ -61,6 +69,7 @@ static int vk_open(struct erne_backend **out, const struct erne_backend_opts *op
         return st;
     }
     vk->lanes = vk->dev.is_cpu ? LANES_ON_CPU : LANES;
+    vk->narrow = is_level(opts, levels[0]) ? 0 : vk->dev.narrow;
     snprintf(line, sizeof(line), "vulkan: %s, %s", vk->dev.props.deviceName,
              vk->dev.import_align > 0 ? "works in the host's memory" : "works on copies");
     log_line(vk, ERNE_LOG_INFO, line);
@@ -233,6 +242,7 @@ const struct erne_backend_fns erne_backend_vulkan = {
     .upload = vk_upload,
     .download = vk_download,
     .memory_use = vk_memory_use,
+    .levels = levels,
     .ops = {
 #define X(NAME, name, least, most) [ERNE_OP_##NAME] = impls_##name,
         ERNE_OP_LIST(X)

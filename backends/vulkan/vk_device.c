@@ -252,12 +252,56 @@ static int find_import(struct vk_device *dev)
     return 0;
 }
 
+/* Subgroups of 8 or 16 that are what the device has anyway, and that can be relied on:
+ * of a size that is asked for, full, and able to shuffle. */
+static int find_narrow(struct vk_device *dev)
+{
+    VkPhysicalDeviceSubgroupSizeControlPropertiesEXT size = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT
+    };
+    VkPhysicalDeviceSubgroupProperties subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, .pNext = &size
+    };
+    VkPhysicalDeviceProperties2 props = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup
+    };
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT has_size = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT
+    };
+    VkPhysicalDeviceFeatures2 features = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has_size
+    };
+    bool has;
+
+    dev->narrow = 0;
+    ERNE_TRY(has_extension(dev, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &has));
+    if (!has)
+        return 0;
+    dev->fn.GetPhysicalDeviceProperties2(dev->physical, &props);
+    dev->fn.GetPhysicalDeviceFeatures2(dev->physical, &features);
+    if (!has_size.subgroupSizeControl || !has_size.computeFullSubgroups ||
+        !(size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) ||
+        !(subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) ||
+        !(subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT))
+        return 0;
+    for (uint32_t n = 8; n <= 16; n *= 2)
+        if (n <= dev->subgroup && dev->subgroup <= 16 && size.minSubgroupSize <= n &&
+            n <= size.maxSubgroupSize)
+            dev->narrow = n;
+    return 0;
+}
+
 /* ------------------------------------------------------------ life cycle */
 
 static int create_device(struct vk_device *dev)
 {
     static const float priority = 1.0f;
-    static const char *const import[] = { VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME };
+    const char *extensions[2];
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT subgroups = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
+        .subgroupSizeControl = VK_TRUE,
+        .computeFullSubgroups = VK_TRUE,
+    };
     const VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
         .queueFamilyIndex = dev->queue_family,
@@ -267,11 +311,19 @@ static int create_device(struct vk_device *dev)
     VkDeviceCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                 .queueCreateInfoCount = 1,
                                 .pQueueCreateInfos = &queue,
-                                .ppEnabledExtensionNames = import };
+                                .ppEnabledExtensionNames = extensions };
     VkResult result;
 
     ERNE_TRY(find_import(dev));
-    info.enabledExtensionCount = dev->import_align > 0;
+    ERNE_TRY(find_narrow(dev));
+    if (dev->import_align > 0)
+        extensions[info.enabledExtensionCount++] =
+            VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;
+    if (dev->narrow > 0) {
+        extensions[info.enabledExtensionCount++] =
+            VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+        info.pNext = &subgroups;
+    }
     VK_DO(result, &dev->fn, CreateDevice, dev->physical, &info, NULL, &dev->device);
     if (result != VK_SUCCESS) {
         dev->device = VK_NULL_HANDLE;
@@ -369,8 +421,9 @@ static int visit_one(struct vk_device *dev, int index,
     /* How the number is made up differs between drivers; this is Vulkan's own way. */
     snprintf(driver, sizeof(driver), "%u.%u.%u of %04x", VK_API_VERSION_MAJOR(w),
              VK_API_VERSION_MINOR(w), VK_API_VERSION_PATCH(w), dev->props.vendorID);
-    snprintf(detail, sizeof(detail), "Vulkan %u.%u, subgroups of %u",
-             VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v), dev->subgroup);
+    snprintf(detail, sizeof(detail), "Vulkan %u.%u, subgroups of %u%s",
+             VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v), dev->subgroup,
+             dev->narrow > 0 ? ", lanes kernels" : "");
     for (size_t i = 0; i < VK_UUID_SIZE; i++)
         snprintf(uuid + 2 * i, 3, "%02x", dev->id.deviceUUID[i]);
     for (uint32_t i = 0; i < dev->memory.memoryHeapCount; i++)
@@ -391,7 +444,7 @@ int vk_device_visit(int (*visit)(void *user, const struct erne_device_info *info
         for (uint32_t i = 0; i < n && st == 0; i++) {
             dev.physical = list[i];
             read_facts(&dev);
-            if (is_usable(&dev) && find_import(&dev) == 0)
+            if (is_usable(&dev) && find_import(&dev) == 0 && find_narrow(&dev) == 0)
                 st = visit_one(&dev, index++, visit, user);
         }
     vk_device_close(&dev);

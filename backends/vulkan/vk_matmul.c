@@ -39,14 +39,24 @@ uint32_t vk_matmul_at_once(int64_t n_tok)
     return n_tok <= 1 ? 1 : n_tok == 2 ? 2 : n_tok <= 4 ? 4 : 8;
 }
 
+bool vk_matmul_aligned(const void *x, int64_t stride, int64_t k)
+{
+    return (uintptr_t)x % 16 == 0 && stride % 4 == 0 && k % 4 == 0;
+}
+
 /* Teams of a workgroup. Few tokens on a wide device share the inputs of a tile, as there
  * are few tiles; a processor has few cores and likes long loops. */
 struct vk_pipeline_key vk_matmul_key(struct erne_backend *be, const struct erne_tensor *w,
-                                     int64_t n_tok, bool experts)
+                                     int64_t n_tok, bool experts, bool aligned)
 {
+    const uint32_t narrow = vk_of(be)->narrow;
     const bool is_wide = !vk_of(be)->dev.is_cpu, split = is_wide && n_tok <= 4;
     const uint32_t n_teams = split ? 8 : is_wide || n_tok > 4 ? 4 : 1;
 
+    if (narrow > 0)
+        return (struct vk_pipeline_key){ VK_SHADER_matmul_lanes,
+                                         { w->scheme.codec, w->scheme.asym, narrow,
+                                           aligned, vk_matmul_at_once(n_tok), experts } };
     return (struct vk_pipeline_key){ VK_SHADER_matmul,
                                      { w->scheme.codec, w->scheme.asym, n_teams, split,
                                        vk_matmul_at_once(n_tok), experts } };
@@ -54,7 +64,8 @@ struct vk_pipeline_key vk_matmul_key(struct erne_backend *be, const struct erne_
 
 int64_t vk_matmul_groups(const struct vk_pipeline_key *key, const struct vk_piece *p)
 {
-    const int64_t n_tiles = key->spec[3] ? 1 : key->spec[2];
+    const bool one = key->shader == VK_SHADER_matmul_lanes || key->spec[3];
+    const int64_t n_tiles = one ? 1 : key->spec[2];
 
     return (p->n_tiles + n_tiles - 1) / n_tiles;
 }
@@ -91,11 +102,21 @@ static int64_t most_rows(const struct vk_backend *vk, const struct erne_node *no
     return most / 8 * 8;
 }
 
+/* The pipeline for n_tok tokens of a node at most. */
+static struct vk_pipeline_key key_of(struct erne_backend *be,
+                                     const struct erne_node *node, int64_t n_tok)
+{
+    const struct erne_tensor *x = node->src[ERNE_SRC_X], *w = node->src[ERNE_SRC_W];
+
+    return vk_matmul_key(be, w, n_tok, false,
+                         vk_matmul_aligned(x->data, x->stride, w->dim[1]));
+}
+
 static int prepare(struct erne_backend *be, struct erne_node *node)
 {
     const struct erne_tensor *w = node->src[ERNE_SRC_W];
-    const struct vk_pipeline_key full = vk_matmul_key(be, w, node->dst->dim[0], false);
-    const struct vk_pipeline_key one = vk_matmul_key(be, w, 1, false);
+    const struct vk_pipeline_key full = key_of(be, node, node->dst->dim[0]);
+    const struct vk_pipeline_key one = key_of(be, node, 1);
 
     if (most_rows(vk_of(be), node) < 1 ||
         tile_codes_bytes(w) + vk_of(be)->dev.bind_align > vk_of(be)->dev.max_binding)
@@ -140,8 +161,7 @@ static int run(struct erne_backend *be, const struct erne_node *node,
     const int64_t n_tok = erne_tensor_rows(node->dst, step);
     const int64_t most = most_rows(vk_of(be), node);
     const bool one = n_tok == 1 && node->dst->rows_of == ERNE_ROWS_OUTPUTS;
-    const struct vk_pipeline_key key =
-        vk_matmul_key(be, w, one ? 1 : node->dst->dim[0], false);
+    const struct vk_pipeline_key key = key_of(be, node, one ? 1 : node->dst->dim[0]);
     struct vk_piece p;
 
     for (int64_t tile = 0; tile * ERNE_TILE_ROWS < w->planes.n_pad; tile += p.n_tiles) {

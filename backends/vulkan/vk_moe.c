@@ -170,12 +170,25 @@ static struct vk_pipeline_key lanes_key(struct erne_backend *be, enum vk_shader 
     return (struct vk_pipeline_key){ shader, { vk_of(be)->lanes } };
 }
 
-static int need_bank(struct erne_backend *be, const struct erne_tensor *bank,
-                     const struct sizes *s)
+/* Inputs of the second product lie in the scratch block. */
+static bool is_aligned(const struct erne_node *node, const struct sizes *s, bool is_down)
 {
+    const struct erne_tensor *x = node->src[ERNE_SRC_X];
+
+    return is_down ? vk_matmul_aligned(NULL, s->n_ff, s->n_ff)
+                   : vk_matmul_aligned(x->data, x->stride, x->dim[1]);
+}
+
+static int need_bank(struct erne_backend *be, const struct erne_node *node,
+                     const struct sizes *s, bool is_down)
+{
+    const struct erne_tensor *bank =
+        node->src[is_down ? ERNE_SRC_DOWN : ERNE_SRC_GATE_UP];
+
     for (int64_t e = 0; e < bank->dim[0]; e++) {
         const struct vk_pipeline_key key =
-            vk_matmul_key(be, &bank->bank[e], s->block, true);
+            vk_matmul_key(
+            be, &bank->bank[e], s->block, true, is_aligned(node, s, is_down));
 
         if (bank->bank[e].planes.total_bytes + vk_of(be)->dev.bind_align >
             vk_of(be)->dev.max_binding)
@@ -200,8 +213,8 @@ static int moe_ffn_prepare(struct erne_backend *be, struct erne_node *node)
         return ERNE_EUNSUPPORTED;
     ERNE_TRY(vk_need(be, &group));
     ERNE_TRY(vk_need(be, &sum));
-    ERNE_TRY(need_bank(be, node->src[ERNE_SRC_GATE_UP], &s));
-    ERNE_TRY(need_bank(be, node->src[ERNE_SRC_DOWN], &s));
+    ERNE_TRY(need_bank(be, node, &s, false));
+    ERNE_TRY(need_bank(be, node, &s, true));
     state = calloc(1, sizeof(*state));
     if (!state)
         return ERNE_ENOMEM;
@@ -248,7 +261,8 @@ static int multiply(struct erne_backend *be, const struct erne_node *node,
                     bool is_down)
 {
     const struct moe_state *state = node->state;
-    const struct vk_pipeline_key key = vk_matmul_key(be, win->like, s->block, true);
+    const struct vk_pipeline_key key = vk_matmul_key(be, win->like, s->block, true,
+                                                     is_aligned(node, s, is_down));
     const struct vk_piece p = { .n_tiles = win->like->planes.n_pad / ERNE_TILE_ROWS };
     const uint64_t n_bytes = (uint64_t)(win->end - win->base);
     struct vk_op op = vk_op_begin(be, &key);

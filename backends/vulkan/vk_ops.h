@@ -15,7 +15,8 @@ struct vk_backend {
     struct vk_memory mem;
     struct vk_pipelines pipelines;
     struct vk_queue queue;
-    uint32_t lanes; /* of a workgroup that takes a row; a power of two */
+    uint32_t lanes;  /* of a workgroup that takes a row; a power of two */
+    uint32_t narrow; /* of a subgroup that takes a tile; 0: core Vulkan 1.1 only */
     erne_log_fn log;
     void *log_user;
     size_t n_logged; /* compiled pipelines that the log knows of */
@@ -84,9 +85,11 @@ struct vk_piece {
 
 struct vk_piece vk_piece_of(const struct vk_backend *vk, const struct erne_tensor *w,
                             int64_t first_tile);
+/* Whether rows of k inputs, stride apart, are whole groups of four where they lie. */
+bool vk_matmul_aligned(const void *x, int64_t stride, int64_t k);
 /* The pipeline of a product by w for n_tok tokens at most; how many it takes at once. */
 struct vk_pipeline_key vk_matmul_key(struct erne_backend *be, const struct erne_tensor *w,
-                                     int64_t n_tok, bool experts);
+                                     int64_t n_tok, bool experts, bool aligned);
 uint32_t vk_matmul_at_once(int64_t n_tok);
 /* What matmul.comp is told of w: from its inputs to its rows. Bindings 0 to 6 are set. */
 void vk_matmul_push(struct vk_op *op, const struct erne_tensor *w,

@@ -106,6 +106,24 @@ void vk_pipelines_deinit(struct vk_pipelines *p, struct vk_device *dev)
 
 /* ----------------------------------------------------------------- making */
 
+/* Invocations that must be one subgroup; 0: the shader does not care. */
+static uint32_t required_subgroup(const struct vk_pipeline_key *key)
+{
+    switch (key->shader) {
+    case VK_SHADER_attention_lanes: return key->spec[0];
+    case VK_SHADER_matmul_lanes: return key->spec[2];
+    default: return 0;
+    }
+}
+
+static VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT subgroup_of(uint32_t n)
+{
+    return (VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT){
+        VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = n,
+    };
+}
+
 static int compile(struct vk_pipelines *p, struct vk_device *dev,
                    const struct vk_pipeline_key *key, VkPipeline *out)
 {
@@ -114,6 +132,8 @@ static int compile(struct vk_pipelines *p, struct vk_device *dev,
                                         .pMapEntries = entry,
                                         .dataSize = sizeof(key->spec),
                                         .pData = key->spec };
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size =
+        subgroup_of(required_subgroup(key));
     VkShaderModuleCreateInfo code = { .sType =
                                           VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO };
     VkComputePipelineCreateInfo info = {
@@ -129,6 +149,11 @@ static int compile(struct vk_pipelines *p, struct vk_device *dev,
     for (uint32_t i = 0; i < VK_MAX_SPEC; i++)
         entry[i] = (VkSpecializationMapEntry){ i, i * (uint32_t)sizeof(uint32_t),
                                                sizeof(uint32_t) };
+    if (size.requiredSubgroupSize > 0) {
+        info.stage.pNext = &size;
+        info.stage.flags =
+            VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT;
+    }
     code.pCode = vk_shader_code(key->shader, &code.codeSize);
     VK_TRY(dev, CreateShaderModule, dev->device, &code, NULL, &info.stage.module);
     VK_DO(result, &dev->fn, CreateComputePipelines, dev->device, p->cache, 1, &info, NULL,

@@ -10,14 +10,17 @@
 #include "backends/vulkan/vk_device.h"
 
 /* Every file shaders/<name>.comp; the build embeds them from this list. Gathering and
- * scattering are move_rows, segment_attention is attention. */
+ * scattering are move_rows, segment_attention is attention;
+ * <name>_lanes is for narrow subgroups. */
 #define VK_SHADER_LIST(X) \
     X(attention)          \
+    X(attention_lanes)    \
     X(attention_merge)    \
     X(embed)              \
     X(kv_append)          \
     X(layer_norm)         \
     X(matmul)             \
+    X(matmul_lanes)       \
     X(moe_group)          \
     X(moe_route)          \
     X(moe_sum)            \

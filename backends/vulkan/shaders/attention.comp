@@ -10,32 +10,12 @@
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#include "backends/vulkan/shaders/common.glsl"
+#include "backends/vulkan/shaders/attention.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint SOURCE = 0;
-layout(constant_id = 2) const uint D = 64; /* of a head */
-layout(constant_id = 3) const uint QUERIES = 1;
 
-layout(std430, binding = 0) readonly buffer Q { float q[]; };
 layout(std430, binding = 1) readonly buffer K { uint k_words[]; };
 layout(std430, binding = 2) readonly buffer V { uint v_words[]; };
-layout(std430, binding = 3) readonly buffer Table { uint table[]; };
-layout(std430, binding = 4) readonly buffer Bounds { int bounds[]; };
-layout(std430, binding = 5) writeonly buffer Dst { float dst[]; };
-layout(push_constant) uniform Push {
-    Rows q_rows, k_rows, v_rows;
-    uint table_at, bounds_at;
-    Rows dst_rows;
-    uint n_tok, n_kv_heads, n_group; /* query heads that share a KV head */
-    float scale;
-    uint n_splits;
-};
-
-const uint PAGE = 64;                    /* ERNE_KV_PAGE */
-const uint HALVES = SOURCE == 0 ? 2 : 1; /* columns of a word */
-const uint WORDS = D / HALVES;
-const float NEVER = -3.0e38;
 
 shared float queries[QUERIES * D];
 shared float scores[QUERIES * 64];
@@ -47,38 +27,16 @@ vec2 columns(uint word)
     return HALVES == 2u ? unpackHalf2x16(word) : vec2(uintBitsToFloat(word), 0.0);
 }
 
-/* Where position p of a KV head begins. */
-uint place_of(uint p, uint head, const Rows rows)
-{
-    if (SOURCE == 2u)
-        return rows.at + p * rows.stride + head * D;
-    return rows.at +
-           ((table[table_at + p / PAGE] * n_kv_heads + head) * PAGE + p % PAGE) * WORDS;
-}
-
-uint n_queries()
-{
-    return min(QUERIES, n_tok * n_group - gl_WorkGroupID.x * QUERIES);
-}
-
 /* Loads the queries, and which positions each sees. */
 void load(uint kv_head)
 {
-    for (uint i = gl_LocalInvocationID.x; i < QUERIES * D; i += gl_WorkGroupSize.x) {
-        const uint query =
-            gl_WorkGroupID.x * QUERIES + min(i / D, n_queries() - 1u);
-        const uint head = kv_head * n_group + query % n_group;
-
-        queries[i] =
-            q[q_rows.at + query / n_group * q_rows.stride + head * D + i % D] * scale;
-    }
+    for (uint i = gl_LocalInvocationID.x; i < QUERIES * D; i += gl_WorkGroupSize.x)
+        queries[i] = q[query_of(i / D, kv_head).at + i % D] * scale;
     for (uint i = gl_LocalInvocationID.x; i < QUERIES; i += gl_WorkGroupSize.x) {
-        const uint token =
-            (gl_WorkGroupID.x * QUERIES + min(i, n_queries() - 1u)) / n_group;
+        const Query query = query_of(i, kv_head);
 
-        firsts[i] = SOURCE == 2u ? bounds[bounds_at + 2u * token] : 0;
-        ends[i] = SOURCE == 2u ? bounds[bounds_at + 2u * token + 1u]
-                               : bounds[bounds_at + token] + 1;
+        firsts[i] = query.first;
+        ends[i] = query.end;
         tops[i] = NEVER;
         totals[i] = 0.0;
     }
@@ -171,20 +129,12 @@ void main()
         barrier();
     }
     for (uint i = 0u; i < n_queries(); i++) {
-        const uint query = gl_WorkGroupID.x * QUERIES + i;
-        const uint head = kv_head * n_group + query % n_group;
-        uint to = dst_rows.at + query / n_group * dst_rows.stride + head * D;
-        float divide = 1.0 / totals[i];
+        const uint to = part_of(i, kv_head);
+        const float divide = n_splits > 1u ? 1.0 : 1.0 / totals[i];
 
-        /* A part: its columns, then its maximum and its sum. */
-        if (n_splits > 1u) {
-            to = (query / n_group * n_kv_heads * n_group + head) * n_splits;
-            to = dst_rows.at + (to + gl_WorkGroupID.z) * (D + 2u);
-            divide = 1.0;
-            if (lane == 0u) {
-                dst[to + D] = tops[i];
-                dst[to + D + 1u] = totals[i];
-            }
+        if (n_splits > 1u && lane == 0u) {
+            dst[to + D] = tops[i];
+            dst[to + D + 1u] = totals[i];
         }
         for (uint o = 0u; o < OWN; o++) {
             const uint w = lane + o * gl_WorkGroupSize.x;

@@ -15,21 +15,22 @@ layout(push_constant) uniform Push {
 
 void main()
 {
+    const uint part_floats = (d + 2u + 3u) / 4u * 4u;
     const uint head = gl_WorkGroupID.x, row = gl_WorkGroupID.y;
-    const uint from = parts_at + (row * n_heads + head) * n_splits * (d + 2u);
+    const uint from = parts_at + (row * n_heads + head) * n_splits * part_floats;
     const uint to = dst_rows.at + row * dst_rows.stride + head * d;
     float top = parts[from + d], total = 0.0;
 
     for (uint s = 1u; s < n_splits; s++)
-        top = max(top, parts[from + s * (d + 2u) + d]);
+        top = max(top, parts[from + s * part_floats + d]);
     for (uint s = 0u; s < n_splits; s++)
-        total += parts[from + s * (d + 2u) + d + 1u] *
-                 exp_f32(parts[from + s * (d + 2u) + d] - top);
+        total += parts[from + s * part_floats + d + 1u] *
+                 exp_f32(parts[from + s * part_floats + d] - top);
     for (uint c = gl_LocalInvocationID.x; c < d; c += gl_WorkGroupSize.x) {
         float sum = 0.0;
 
         for (uint s = 0u; s < n_splits; s++) {
-            const uint part = from + s * (d + 2u);
+            const uint part = from + s * part_floats;
 
             if (parts[part + d + 1u] > 0.0)
                 sum += parts[part + c] * exp_f32(parts[part + d] - top);

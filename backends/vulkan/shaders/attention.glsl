@@ -1,0 +1,80 @@
+/* attention.glsl -- what both forms of attention share: buffers, constants, what a query
+ * sees, where things are. */
+#include "backends/vulkan/shaders/common.glsl"
+
+layout(constant_id = 1) const uint SOURCE = 0;
+layout(constant_id = 2) const uint D = 64; /* of a head */
+layout(constant_id = 3) const uint QUERIES = 1;
+
+layout(std430, binding = 0) readonly buffer Q { float q[]; };
+layout(std430, binding = 3) readonly buffer Table { uint table[]; };
+layout(std430, binding = 4) readonly buffer Bounds { int bounds[]; };
+layout(std430, binding = 5) writeonly buffer Dst { float dst[]; };
+layout(push_constant) uniform Push {
+    Rows q_rows, k_rows, v_rows;
+    uint table_at, bounds_at;
+    Rows dst_rows;
+    uint n_tok, n_kv_heads, n_group; /* query heads that share a KV head */
+    float scale;
+    uint n_splits;
+};
+
+const uint PAGE = 64;                    /* ERNE_KV_PAGE */
+const uint HALVES = SOURCE == 0 ? 2 : 1; /* columns of a word */
+const uint WORDS = D / HALVES;
+const uint PART = (D + 2 + 3) / 4 * 4;
+const float NEVER = -3.0e38;
+
+/* From one position's row to the next, within a page. */
+uint row_words(const Rows rows)
+{
+    return SOURCE == 2u ? rows.stride : WORDS;
+}
+
+/* Where position p of a KV head begins. */
+uint place_of(uint p, uint head, const Rows rows)
+{
+    if (SOURCE == 2u)
+        return rows.at + p * rows.stride + head * D;
+    return rows.at +
+           ((table[table_at + p / PAGE] * n_kv_heads + head) * PAGE + p % PAGE) * WORDS;
+}
+
+uint n_queries()
+{
+    return min(QUERIES, n_tok * n_group - gl_WorkGroupID.x * QUERIES);
+}
+
+/* A query of a workgroup: its first column, and the positions it sees. */
+struct Query {
+    uint at;
+    int first, end;
+};
+
+/* Query i of the workgroup, or its last. */
+Query query_of(uint i, uint kv_head)
+{
+    const uint n = gl_WorkGroupID.x * QUERIES + min(i, n_queries() - 1u);
+    const uint token = n / n_group, head = kv_head * n_group + n % n_group;
+    Query query;
+
+    query.at = q_rows.at + token * q_rows.stride + head * D;
+    query.first = SOURCE == 2u ? bounds[bounds_at + 2u * token] : 0;
+    query.end = SOURCE == 2u ? bounds[bounds_at + 2u * token + 1u]
+                             : bounds[bounds_at + token] + 1;
+    return query;
+}
+
+/* Where the result of query i goes. With splits it is a part: the columns' sums, then
+ * their maximum, their weight, and padding to PART floats. */
+uint part_of(uint i, uint kv_head)
+{
+    const uint n = gl_WorkGroupID.x * QUERIES + i;
+    const uint token = n / n_group, head = kv_head * n_group + n % n_group;
+
+    if (n_splits > 1u)
+        return dst_rows.at +
+               ((token * n_kv_heads * n_group + head) * n_splits + gl_WorkGroupID.z) *
+                   PART;
+    return dst_rows.at + token * dst_rows.stride + head * D;
+}
