@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/vulkan/vk_cache.h"
+
 extern const struct erne_backend_fns erne_backend_vulkan;
 
 /* ------------------------------------------------------------ life cycle */
@@ -142,15 +144,19 @@ static void vk_unmap(struct erne_backend *be, const void *base)
 static int vk_map(struct erne_backend *be, const struct erne_range *range)
 {
     struct vk_backend *vk = vk_of(be);
-    int st;
+    const struct vk_range *parts;
+    bool is_new;
+    size_t n;
+    int st = 0;
 
     if (vk->dev.is_lost)
         return ERNE_EDEVICE;
-    ERNE_TRY(vk_memory_map(&vk->mem, &vk->dev, range->base, range->n_bytes));
-    if (range->mem != ERNE_MEM_WEIGHT ||
-        vk_memory_range(&vk->mem, range->base, range->n_bytes)->n_users > 1)
+    ERNE_TRY(vk_memory_map(&vk->mem, &vk->dev, range, &is_new));
+    if (range->mem != ERNE_MEM_WEIGHT || !is_new)
         return 0;
-    st = vk_upload(be, range->base, range->n_bytes);
+    parts = vk_memory_parts(&vk->mem, range->base, &n);
+    for (size_t i = 0; st == 0 && i < n; i++)
+        st = vk_upload(be, parts[i].base, parts[i].n_bytes);
     if (st < 0)
         vk_unmap(be, range->base);
     return st;
@@ -171,11 +177,13 @@ static int vk_reserve_scratch(struct erne_backend *be, size_t n_bytes)
 
     if (vk->dev.is_lost)
         return ERNE_EDEVICE;
-    if (vk->pipelines.n_compiled != vk->n_logged) {
-        snprintf(line, sizeof(line), "vulkan: %zu pipelines compiled, %zu in the cache",
-                 vk->pipelines.n_compiled, vk->pipelines.n - vk->pipelines.n_compiled);
-        log_line(vk, ERNE_LOG_INFO, line);
-        vk->n_logged = vk->pipelines.n_compiled;
+    if (vk->pipelines.n != vk->n_logged) {
+        snprintf(line, sizeof(line),
+                 "vulkan: %zu pipelines compiled, %zu from the cache, in %.2f s",
+                 vk->pipelines.n_compiled, vk->pipelines.n - vk->pipelines.n_compiled,
+                 (double)vk->pipelines.spent_ns * 1e-9);
+        log_line(vk, ERNE_LOG_DEBUG, line);
+        vk->n_logged = vk->pipelines.n;
         vk_cache_save(&vk->pipelines, &vk->dev);
     }
     if (n_bytes <= vk->mem.scratch.n_bytes)

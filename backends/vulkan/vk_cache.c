@@ -5,7 +5,7 @@
  * up is as good as none. It is written beside its place and renamed into it: readers and
  * other writers see a whole file, the old or the new.
  */
-#include "backends/vulkan/vk_pipeline.h"
+#include "backends/vulkan/vk_cache.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -144,6 +144,14 @@ static bool find_family(struct vk_device *dev)
     return false;
 }
 
+static void lower_limits(struct vk_device *dev, const struct vk_fault *fault)
+{
+    if (fault && fault->max_alloc > 0 && fault->max_alloc < dev->max_alloc)
+        dev->max_alloc = fault->max_alloc;
+    if (fault && fault->max_binding > 0 && fault->max_binding < dev->max_binding)
+        dev->max_binding = fault->max_binding;
+}
+
 static void read_facts(struct vk_device *dev)
 {
     VkPhysicalDeviceSubgroupProperties subgroup = {
@@ -168,6 +176,7 @@ static void read_facts(struct vk_device *dev)
     dev->subgroup = subgroup.subgroupSize;
     dev->max_alloc = alloc.maxMemoryAllocationSize;
     dev->max_binding = dev->props.limits.maxStorageBufferRange;
+    lower_limits(dev, dev->fn.fault);
     dev->bind_align = dev->props.limits.minStorageBufferOffsetAlignment;
     dev->is_cpu = dev->props.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     dev->on_host =

@@ -8,6 +8,7 @@
 #define ERNE_VK_FAULT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct vk_fault {
     /* call: enum vk_call (vk_fns.h). VK_SUCCESS lets it through; anything else is its
@@ -17,6 +18,8 @@ struct vk_fault {
     const char *loader;  /* instead of the system's; NULL: the system's */
     bool no_host_import; /* as if the device could not use host memory */
     bool staged;         /* as if the host could not see device memory */
+    /* The most that an allocation and a binding may have; 0: what the device says. */
+    size_t max_alloc, max_binding;
 };
 
 #endif

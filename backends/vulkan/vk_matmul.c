@@ -9,6 +9,15 @@ static uint64_t tile_codes_bytes(const struct erne_tensor *w)
     return w->planes.codes_bytes / (uint64_t)(w->planes.n_pad / ERNE_TILE_ROWS);
 }
 
+/* How many of n tiles of a plane lie together in the device's memory. */
+static int64_t n_together(const struct vk_backend *vk, const void *plane,
+                          uint64_t tile_bytes, int64_t n)
+{
+    const uint64_t most = vk_memory_room(&vk->mem, plane) / tile_bytes;
+
+    return most < (uint64_t)n ? (int64_t)most : n;
+}
+
 struct vk_piece vk_piece_of(const struct vk_backend *vk, const struct erne_tensor *w,
                             int64_t first_tile)
 {
@@ -19,16 +28,23 @@ struct vk_piece vk_piece_of(const struct vk_backend *vk, const struct erne_tenso
     struct vk_piece p = { .first_tile = first_tile, .n_tiles = n_left };
 
     if ((uint64_t)n_left > most)
-        p.n_tiles = most > 0 ? (int64_t)most : 1;
+        p.n_tiles = (int64_t)most;
     p.codes = (const uint8_t *)w->data + (uint64_t)first_tile * codes;
-    p.codes_bytes = (uint64_t)p.n_tiles * codes;
-    p.scales_bytes = (uint64_t)p.n_tiles * scales;
-    if (w->planes.scales_bytes > 0)
+    p.n_tiles = n_together(vk, p.codes, codes, p.n_tiles);
+    if (w->planes.scales_bytes > 0) {
         p.scales = (const uint8_t *)w->data + w->planes.scales_offset +
                    (uint64_t)first_tile * scales;
-    if (w->planes.minima_bytes > 0)
+        p.n_tiles = n_together(vk, p.scales, scales, p.n_tiles);
+    }
+    if (w->planes.minima_bytes > 0) {
         p.minima = (const uint8_t *)w->data + w->planes.minima_offset +
                    (uint64_t)first_tile * scales;
+        p.n_tiles = n_together(vk, p.minima, scales, p.n_tiles);
+    }
+    if (p.n_tiles < 1)
+        p.n_tiles = 1; /* its binding fails, and with it the step */
+    p.codes_bytes = (uint64_t)p.n_tiles * codes;
+    p.scales_bytes = (uint64_t)p.n_tiles * scales;
     return p;
 }
 

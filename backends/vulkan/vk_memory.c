@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUND = 256 };
+enum { ROUND = 256, PART_ROUND = 1 << 14, LEAST_PART = 1 << 20, LEAST_TRIED = 32 << 20 };
 
 static const VkBufferUsageFlags usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
                                         VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
@@ -186,6 +186,27 @@ struct vk_range *vk_memory_range(const struct vk_memory *mem, const void *host,
     return r;
 }
 
+size_t vk_memory_room(const struct vk_memory *mem, const void *host)
+{
+    const struct vk_range *r = vk_memory_range(mem, host, 1);
+
+    return r ? r->n_bytes - (size_t)((const uint8_t *)host - r->base) : 0;
+}
+
+const struct vk_range *vk_memory_parts(const struct vk_memory *mem, const void *base,
+                                       size_t *n)
+{
+    const size_t end = n_before(mem, base);
+    const struct vk_range *first = end > 0 ? &mem->ranges[end - 1] : NULL;
+
+    *n = 0;
+    if (!first || first->base != base || first->whole != base)
+        return NULL;
+    while (end - 1 + *n < mem->n_ranges && first[*n].whole == base)
+        ++*n;
+    return first;
+}
+
 static int grow(struct vk_memory *mem)
 {
     const size_t cap = mem->cap_ranges ? 2 * mem->cap_ranges : 64;
@@ -201,40 +222,103 @@ static int grow(struct vk_memory *mem)
     return 0;
 }
 
-int vk_memory_map(struct vk_memory *mem, struct vk_device *dev, const void *base,
-                  size_t n_bytes)
+/* With a buffer of its own. */
+static int add_range(struct vk_memory *mem, struct vk_device *dev,
+                     const struct vk_range *range)
 {
-    struct vk_range r = { .base = base, .n_bytes = n_bytes, .n_users = 1 };
-    size_t at = n_before(mem, base);
-    int st;
+    struct vk_range r = *range;
+    const size_t at = n_before(mem, r.base);
 
-    if (at > 0 && mem->ranges[at - 1].base == base) {
-        mem->ranges[at - 1].n_users++;
-        return 0;
-    }
     ERNE_TRY(grow(mem));
-    st = fill_range(&r, dev);
-    if (st < 0)
-        return st;
+    ERNE_TRY(fill_range(&r, dev));
     memmove(mem->ranges + at + 1, mem->ranges + at,
             (mem->n_ranges - at) * sizeof(*mem->ranges));
     mem->ranges[at] = r;
     mem->n_ranges++;
-    erne_memory_use_take(&mem->use, n_bytes, r.is_shared);
+    erne_memory_use_take(&mem->use, r.n_bytes, r.is_shared);
     return 0;
+}
+
+static void remove_parts(struct vk_memory *mem, struct vk_device *dev, const void *base)
+{
+    size_t n, first;
+    const struct vk_range *parts = vk_memory_parts(mem, base, &n);
+
+    if (n == 0)
+        return;
+    first = (size_t)(parts - mem->ranges);
+    for (size_t i = first; i < first + n; i++) {
+        erne_memory_use_give(&mem->use, mem->ranges[i].n_bytes, mem->ranges[i].is_shared);
+        vk_buffer_destroy(&mem->ranges[i].buffer, dev);
+    }
+    mem->n_ranges -= n;
+    memmove(mem->ranges + first, mem->ranges + first + n,
+            (mem->n_ranges - first) * sizeof(*mem->ranges));
+}
+
+/* In parts of at most `largest` bytes: one, if it can be. */
+static int add_parts(struct vk_memory *mem, struct vk_device *dev,
+                     const struct erne_range *src, size_t largest)
+{
+    const size_t most = largest & ~(size_t)(PART_ROUND - 1);
+    size_t first = 0;
+
+    for (;;) {
+        const size_t left = src->n_bytes - first;
+        const struct vk_range part = { .base = (const uint8_t *)src->base + first,
+                                       .whole = src->base,
+                                       .n_bytes = left <= largest ? left : most,
+                                       .n_users = 1 };
+        const int st = add_range(mem, dev, &part);
+
+        if (st < 0) {
+            remove_parts(mem, dev, src->base);
+            return st;
+        }
+        if (part.n_bytes == left)
+            return 0;
+        first += most - most / 4;
+    }
+}
+
+/* What the driver says of the largest allocation is only where trying begins. Where even
+ * small ones fail, it is not their size that is wrong. */
+int vk_memory_map(struct vk_memory *mem, struct vk_device *dev,
+                  const struct erne_range *src, bool *is_new)
+{
+    const bool may_split = src->mem == ERNE_MEM_WEIGHT;
+    size_t n;
+    const struct vk_range *parts = vk_memory_parts(mem, src->base, &n);
+
+    *is_new = n == 0;
+    if (n > 0) {
+        mem->ranges[parts - mem->ranges].n_users++;
+        return 0;
+    }
+    if (mem->largest == 0)
+        mem->largest = dev->max_alloc < SIZE_MAX ? (size_t)dev->max_alloc : SIZE_MAX;
+    if (src->n_bytes > mem->largest && (!may_split || mem->largest < LEAST_PART))
+        return ERNE_EUNSUPPORTED; /* what is written must not be there twice */
+    for (size_t largest = mem->largest;;) {
+        const size_t tried = src->n_bytes < largest ? src->n_bytes : largest;
+        const int st = add_parts(mem, dev, src, largest);
+
+        if (st == 0)
+            mem->largest = largest;
+        if (st != ERNE_ENOMEM || !may_split || tried / 2 < LEAST_TRIED)
+            return st;
+        largest = tried / 2;
+    }
 }
 
 bool vk_memory_unmap(struct vk_memory *mem, struct vk_device *dev, const void *base)
 {
-    const size_t n = n_before(mem, base);
-    struct vk_range *r = n > 0 ? &mem->ranges[n - 1] : NULL;
+    size_t n;
+    const struct vk_range *parts = vk_memory_parts(mem, base, &n);
 
-    if (!r || r->base != base || --r->n_users > 0)
+    if (n == 0 || --mem->ranges[parts - mem->ranges].n_users > 0)
         return false;
-    erne_memory_use_give(&mem->use, r->n_bytes, r->is_shared);
-    vk_buffer_destroy(&r->buffer, dev);
-    mem->n_ranges--;
-    memmove(r, r + 1, (size_t)(mem->ranges + mem->n_ranges - r) * sizeof(*r));
+    remove_parts(mem, dev, base);
     return true;
 }
 

@@ -16,10 +16,13 @@ struct vk_buffer {
     uint8_t *mapped; /* NULL: out of the host's sight */
 };
 
+/* What was mapped, or a part of it: weights for which one allocation is too small lie in
+ * several, each overlapping the next by a quarter, so that any tile is whole in one. */
 struct vk_range {
     const uint8_t *base;
+    const uint8_t *whole; /* where the mapping begins */
     size_t n_bytes;
-    unsigned n_users;
+    unsigned n_users; /* of the mapping; in its first part */
     struct vk_buffer buffer;
     VkDeviceSize offset; /* of base in the buffer */
     bool is_shared;      /* the host's memory itself */
@@ -35,21 +38,28 @@ struct vk_view {
 struct vk_memory {
     struct vk_range *ranges; /* [n_ranges] by address */
     size_t n_ranges, cap_ranges;
+    size_t largest; /* that an allocation got, as far as was tried; 0: not tried */
     struct vk_buffer scratch;
     struct erne_memory_use use;
 };
 
 void vk_memory_deinit(struct vk_memory *mem, struct vk_device *dev);
 
-/* EUNSUPPORTED for more than one allocation may have, ENOMEM. Nothing is uploaded. */
-int vk_memory_map(struct vk_memory *mem, struct vk_device *dev, const void *base,
-                  size_t n_bytes);
+/* EUNSUPPORTED for more than one allocation may have and no weight, ENOMEM. *is_new: it
+ * was not mapped before. Nothing is uploaded. */
+int vk_memory_map(struct vk_memory *mem, struct vk_device *dev,
+                  const struct erne_range *range, bool *is_new);
+/* The parts of a mapping ([*n]). */
+const struct vk_range *vk_memory_parts(const struct vk_memory *mem, const void *base,
+                                       size_t *n);
 /* True if that was the last user, and what was recorded with the range is void. */
 bool vk_memory_unmap(struct vk_memory *mem, struct vk_device *dev, const void *base);
 
 /* The range that has these bytes; NULL: nobody mapped them. */
 struct vk_range *vk_memory_range(const struct vk_memory *mem, const void *host,
                                  size_t n_bytes);
+/* How many bytes from host on lie together. */
+size_t vk_memory_room(const struct vk_memory *mem, const void *host);
 /* The same as a view of at most max_binding bytes; EINVAL if there is none. */
 int vk_memory_find(const struct vk_memory *mem, const struct vk_device *dev,
                    const void *host, size_t n_bytes, struct vk_view *out);

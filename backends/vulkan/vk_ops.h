@@ -19,7 +19,7 @@ struct vk_backend {
     uint32_t narrow; /* of a subgroup that takes a tile; 0: core Vulkan 1.1 only */
     erne_log_fn log;
     void *log_user;
-    size_t n_logged; /* compiled pipelines that the log knows of */
+    size_t n_logged; /* pipelines that the log knows of */
 };
 
 static inline struct vk_backend *vk_of(struct erne_backend *be)

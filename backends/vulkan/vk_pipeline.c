@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/vulkan/vk_cache.h"
+
 /* The build makes these of shaders/<name>.comp (cmake/embed.cmake), aligned for words. */
 #define X(name)                                 \
     extern const unsigned char vk_spv_##name[]; \
@@ -201,7 +203,10 @@ int vk_pipelines_get(struct vk_pipelines *p, struct vk_device *dev,
             return 0;
         }
     ERNE_TRY(grow(p));
+    const uint64_t start = pf_time_ns();
+
     ERNE_TRY(compile(p, dev, key, &handle));
+    p->spent_ns += pf_time_ns() - start;
     p->all[p->n++] = (struct vk_pipeline){ *key, handle };
     p->n_compiled += !is_known(p, key);
     *out = handle;

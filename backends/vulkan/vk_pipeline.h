@@ -58,6 +58,7 @@ struct vk_pipelines {
     size_t n_known;
     size_t n_compiled; /* pipelines that the file did not have */
     size_t n_saved;    /* n_compiled when it was written last */
+    uint64_t spent_ns; /* on making all */
 };
 
 int vk_pipelines_init(struct vk_pipelines *p, struct vk_device *dev,
@@ -67,15 +68,6 @@ void vk_pipelines_deinit(struct vk_pipelines *p, struct vk_device *dev);
 /* Made at the first call with a key. EUNSUPPORTED if the driver cannot compile it. */
 int vk_pipelines_get(struct vk_pipelines *p, struct vk_device *dev,
                      const struct vk_pipeline_key *key, VkPipeline *out);
-
-/* ---- vk_cache.c: the file; failures only cost the next start's time */
-
-/* Reads the file into p->known and answers the driver's part, to be freed. */
-void *vk_cache_load(struct vk_pipelines *p, const struct vk_device *dev,
-                    const char *cache_dir, size_t *n_bytes);
-/* Writes it if there is something new. */
-void vk_cache_save(struct vk_pipelines *p, struct vk_device *dev);
-uint64_t vk_cache_hash(const struct vk_pipeline_key *key);
 
 /* The blob of a shader. */
 const void *vk_shader_code(enum vk_shader shader, size_t *n_bytes);

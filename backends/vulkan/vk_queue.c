@@ -357,7 +357,7 @@ int vk_queue_submit(struct vk_queue *q, struct vk_device *dev,
 /* As large as the device gives, up to what a long upload makes use of. */
 static int need_staging(struct vk_queue *q, struct vk_device *dev)
 {
-    VkDeviceSize n_bytes = STAGING_MOST;
+    VkDeviceSize n_bytes = dev->max_alloc < STAGING_MOST ? dev->max_alloc : STAGING_MOST;
     int st = q->staging.buffer ? 0 : ERNE_ENOMEM;
 
     while (st == ERNE_ENOMEM && n_bytes >= STAGING_LEAST) {

@@ -11,12 +11,13 @@
 
 #include "backends/vulkan/vk_ops.h"
 #include "runtime/engine.h"
+#include "tests/support/one_node.h"
 #include "tests/support/tiny_model.h"
 
 extern const struct erne_backend_fns erne_backend_vulkan, erne_backend_reference;
 
 #define MODEL "test_vulkan.erne"
-enum { N_ROWS = 5, K = 48, SKIPPED = 77, N_TOKENS = 12, EVERY_CALL = -1 };
+enum { SKIPPED = 77, N_TOKENS = 12, EVERY_CALL = -1 };
 
 /* ------------------------------------------------- failing the n-th call */
 
@@ -47,116 +48,10 @@ static void arm(struct injector *in)
     in->fault.user = in;
 }
 
-/* ------------------------------------------------------ one node, by hand */
-
-/* rms_norm of a [N_ROWS, K] in memory of its own. */
-struct work {
-    float x[N_ROWS * K], w[K], dst[N_ROWS * K];
-    struct erne_tensor tensor[3];
-    struct erne_node node;
-};
-
-static struct erne_tensor rows(const char *name, enum erne_mem mem, int64_t n,
-                               float *data)
+static void count_compiled(struct erne_backend *be, void *user)
 {
-    struct erne_tensor t = { .mem = mem,
-                             .type = ERNE_TYPE_F32,
-                             .n_dims = 2,
-                             .dim = { n, K, 1, 1 },
-                             .stride = K,
-                             .n_bytes = (size_t)(n * K) * sizeof(float),
-                             .data = data };
-
-    snprintf(t.name, sizeof(t.name), "%s", name);
-    return t;
-}
-
-static void work_init(struct work *work)
-{
-    *work = (struct work){ .node.op = ERNE_OP_RMS_NORM };
-    for (int i = 0; i < N_ROWS * K; i++)
-        work->x[i] = (float)(i % 17) - 7.5f;
-    for (int i = 0; i < K; i++)
-        work->w[i] = 1.0f + (float)i / K;
-    work->tensor[0] = rows("x", ERNE_MEM_INPUT, N_ROWS, work->x);
-    work->tensor[1] = rows("w", ERNE_MEM_WEIGHT, 1, work->w);
-    work->tensor[2] = rows("dst", ERNE_MEM_OUTPUT, N_ROWS, work->dst);
-    work->node.params.rms_norm.eps = 1e-5f;
-    work->node.src[ERNE_SRC_X] = &work->tensor[0];
-    work->node.src[ERNE_SRC_W] = &work->tensor[1];
-    work->node.dst = &work->tensor[2];
-    assert_int_equal(erne_op_check(&work->node, NULL), 0);
-}
-
-static bool is_right(const struct work *work)
-{
-    for (int r = 0; r < N_ROWS; r++) {
-        const float *x = work->x + r * K;
-        double sum = 0;
-
-        for (int i = 0; i < K; i++)
-            sum += (double)x[i] * (double)x[i];
-        for (int i = 0; i < K; i++) {
-            const double want = (double)x[i] / sqrt(sum / K + 1e-5) * (double)work->w[i];
-
-            if (!(fabs((double)work->dst[r * K + i] - want) <= 1e-5 * fabs(want)))
-                return false;
-        }
-    }
-    return true;
-}
-
-/* Maps [0, n) of the tensors; n tells how far it came. */
-static int map_all(struct erne_backend *be, const struct work *work, int *n)
-{
-    for (*n = 0; *n < 3; ++*n) {
-        const struct erne_tensor *t = &work->tensor[*n];
-        const struct erne_range range = { t->data, t->n_bytes, t->mem };
-
-        ERNE_TRY(be->fns->map(be, &range));
-    }
-    return be->fns->upload(be, work->x, sizeof(work->x));
-}
-
-/* Runs the node twice, so that the second step is a replay. */
-static int run_twice(struct erne_backend *be, struct work *work)
-{
-    struct erne_node *const nodes[] = { &work->node };
-    const struct erne_step step = { .n_tok = N_ROWS, .n_out = 1 };
-
-    for (int i = 0; i < 2; i++) {
-        ERNE_TRY(be->fns->run(be, nodes, 1, &step));
-        ERNE_TRY(be->fns->download(be, work->dst, sizeof(work->dst)));
-        assert_true(is_right(work));
-        memset(work->dst, 0, sizeof(work->dst));
-        ERNE_TRY(be->fns->upload(be, work->x, sizeof(work->x)));
-    }
-    return 0;
-}
-
-static int use(struct erne_backend *be)
-{
-    const struct erne_op_impl *impl = be->fns->ops[ERNE_OP_RMS_NORM][0];
-    struct work *work = malloc(sizeof(*work));
-    int n_mapped = 0, st;
-
-    assert_non_null(work);
-    work_init(work);
-    work->node.backend = be;
-    work->node.impl = impl;
-    st = impl->prepare(be, &work->node);
-    if (st == 0) {
-        st = map_all(be, work, &n_mapped);
-        if (st == 0)
-            st = be->fns->reserve_scratch(be, 4096);
-        if (st == 0)
-            st = run_twice(be, work);
-        impl->release(be, &work->node);
-    }
-    for (int i = 0; i < n_mapped; i++)
-        be->fns->unmap(be, work->tensor[i].data);
-    free(work);
-    return st;
+    if (user)
+        *(size_t *)user = vk_of(be)->pipelines.n_compiled;
 }
 
 /* A whole life of the backend; n_compiled may be NULL. */
@@ -165,20 +60,8 @@ static int live(void *fault, const char *cache_dir, int device, size_t *n_compil
     const struct erne_backend_opts opts = {
         .n_threads = 1, .cache_dir = cache_dir, .device = device, .hook = fault
     };
-    struct erne_error err = { 0 };
-    struct erne_backend *be = NULL;
-    int st = erne_backend_vulkan.open(&be, &opts, &err);
 
-    if (st < 0) {
-        assert_int_equal(err.status, st);
-        assert_non_null(strstr(err.text, "vulkan"));
-        return st;
-    }
-    st = use(be);
-    if (n_compiled)
-        *n_compiled = vk_of(be)->pipelines.n_compiled;
-    be->fns->close(be);
-    return st;
+    return one_node_live(&erne_backend_vulkan, &opts, count_compiled, n_compiled);
 }
 
 /* ------------------------------------------------------------------- tests */
@@ -307,9 +190,16 @@ static void test_cache(void **state)
 
 /* ------------------------------------------------------------- a whole model */
 
+/* Counts the planner's lines about nodes that the device does not take. */
+static void count_declined(void *user, enum erne_log_level level, const char *line)
+{
+    (void)level;
+    *(int *)user += strstr(line, " declined by ") != NULL;
+}
+
 /* Logits of the last token after a prompt and after three more. */
 static void converse(const struct erne_backend_fns *first, void *hook, float *logits,
-                     int n_vocab)
+                     int n_vocab, int *n_declined)
 {
     const struct erne_backend_fns *const list[] = { first, &erne_backend_reference,
                                                     NULL };
@@ -322,8 +212,12 @@ static void converse(const struct erne_backend_fns *first, void *hook, float *lo
 
     for (int i = 0; i < N_TOKENS; i++)
         tokens[i] = (i * 37 + 11) % n_vocab;
+    *n_declined = 0;
     opts.backend = first->name;
+    opts.log = count_declined;
+    opts.log_user = n_declined;
     session_opts.n_ctx = 64;
+    session_opts.n_batch = 8;
     if (erne_engine_open_on(&e, MODEL, &opts, list, hook, &err) < 0)
         fail_msg("%s", err.text);
     if (erne_session_create(&s, e, &session_opts, &err) < 0)
@@ -356,6 +250,7 @@ static void test_model_goes_on(void **state)
     };
     const struct erne_model_desc desc = tiny_model_desc();
     const size_t n = 4 * (size_t)desc.n_vocab;
+    int n_declined;
     float *want = calloc(n, sizeof(float)), *got = calloc(n, sizeof(float));
     struct erne_error err;
 
@@ -364,15 +259,53 @@ static void test_model_goes_on(void **state)
     assert_non_null(got);
     if (tiny_model_write(MODEL, &desc, "w8", 7, &err) < 0)
         fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, want, desc.n_vocab);
+    converse(&erne_backend_reference, NULL, want, desc.n_vocab, &n_declined);
     for (size_t i = 0; i < ERNE_ARRAY_LEN(faults); i++) {
         struct injector in = injector(faults[i].kind, faults[i].fail_at, faults[i].code);
 
         arm(&in);
-        converse(&erne_backend_vulkan, &in.fault, got, desc.n_vocab);
+        converse(&erne_backend_vulkan, &in.fault, got, desc.n_vocab, &n_declined);
         for (size_t j = 0; j < n; j++)
             if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
                 fail_msg("fault %zu, logit %zu: %g, want %g", i, j, (double)got[j],
+                         (double)want[j]);
+    }
+    free(want);
+    free(got);
+    pf_path_remove(MODEL);
+}
+
+/* A table of tokens of some megabytes, where an allocation may have two and a binding
+ * one: the device computes all the same, from several of both. */
+static void test_small_limits(void **state)
+{
+    struct vk_fault ways[] = { { 0 },
+                               { .no_host_import = true },
+                               { .no_host_import = true, .staged = true } };
+    struct erne_model_desc desc = tiny_model_desc();
+    struct erne_error err;
+    float *want, *got;
+    int n_declined;
+
+    (void)state;
+    desc.n_vocab = 20000;
+    const size_t n = 4 * (size_t)desc.n_vocab;
+
+    want = calloc(n, sizeof(float));
+    got = calloc(n, sizeof(float));
+    assert_non_null(want);
+    assert_non_null(got);
+    if (tiny_model_write(MODEL, &desc, "f32", 7, &err) < 0)
+        fail_msg("%s", err.text);
+    converse(&erne_backend_reference, NULL, want, desc.n_vocab, &n_declined);
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(ways); i++) {
+        ways[i].max_alloc = 2 << 20;
+        ways[i].max_binding = 1 << 20;
+        converse(&erne_backend_vulkan, &ways[i], got, desc.n_vocab, &n_declined);
+        assert_int_equal(n_declined, 0);
+        for (size_t j = 0; j < n; j++)
+            if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
+                fail_msg("way %zu, logit %zu: %g, want %g", i, j, (double)got[j],
                          (double)want[j]);
     }
     free(want);
@@ -390,9 +323,10 @@ static int count_device(void *user, const struct erne_device_info *info)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory),     cmocka_unit_test(test_absent),
-        cmocka_unit_test(test_every_call), cmocka_unit_test(test_hang),
-        cmocka_unit_test(test_cache),      cmocka_unit_test(test_model_goes_on),
+        cmocka_unit_test(test_memory),       cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_every_call),   cmocka_unit_test(test_hang),
+        cmocka_unit_test(test_cache),        cmocka_unit_test(test_model_goes_on),
+        cmocka_unit_test(test_small_limits),
     };
     int n = 0;
 
