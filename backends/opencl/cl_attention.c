@@ -1,5 +1,5 @@
 /* cl_attention.c -- attention over the paged cache, and of segments to themselves. */
-#include "backends/opencl/cl.h"
+#include "backends/opencl/cl_ops.h"
 
 #include <stdlib.h>
 

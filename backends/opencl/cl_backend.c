@@ -1,7 +1,7 @@
 /* cl_backend.c -- OpenCL as a backend: opening, running a list of nodes, the lists of
  * implementations. What the operators do is in cl_ops.c, cl_matmul.c, cl_attention.c and
  * cl_moe.c, and in kernels/. */
-#include "backends/opencl/cl.h"
+#include "backends/opencl/cl_ops.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,8 +101,10 @@ static int cl_run(struct erne_backend *be, struct erne_node *const *nodes, size_
 
 /* -------------------------------------------------------------- memory */
 
+/* Called at the end of planning, when all programs are there. */
 static int cl_reserve_scratch(struct erne_backend *be, size_t n_bytes)
 {
+    cl_programs_tell(&cl_of(be)->programs);
     return cl_memory_reserve_scratch(&cl_of(be)->memory, &cl_of(be)->dev, n_bytes);
 }
 

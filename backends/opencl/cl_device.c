@@ -5,8 +5,11 @@
  */
 #include "backends/opencl/cl_device.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <xxhash.h>
 
 enum { MAX_PLATFORMS = 16, MAX_DEVICES = 32 };
 /* What the kernels count on: work-items of a group, and bytes that they share. */
@@ -272,17 +275,26 @@ void cl_device_close(struct cl_device *dev)
 
 /* ------------------------------------------------------------------- list */
 
-/* An extension; "" where the driver lacks it. */
-static void get_uuid(struct cl_device *dev, char text[2 * CL_UUID_SIZE_KHR + 1])
+/* Of an extension; a hash of its names and number where the driver lacks that. */
+static void get_uuid(struct cl_device *dev, int index,
+                     char text[2 * CL_UUID_SIZE_KHR + 1])
 {
     cl_uchar uuid[CL_UUID_SIZE_KHR];
+    char names[4 * CL_NAME_BYTES], platform[CL_NAME_BYTES] = "";
     cl_int result;
 
-    text[0] = '\0';
     CL_DO(result, &dev->fn, GetDeviceInfo, dev->id, CL_DEVICE_UUID_KHR, sizeof(uuid),
           uuid, NULL);
     for (int i = 0; result == CL_SUCCESS && i < CL_UUID_SIZE_KHR; i++)
         snprintf(text + 2 * i, 3, "%02x", (unsigned)uuid[i]);
+    if (result == CL_SUCCESS)
+        return;
+    CL_DO(result, &dev->fn, GetPlatformInfo, dev->platform, CL_PLATFORM_NAME,
+          sizeof(platform) - 1, platform, NULL);
+    snprintf(names, sizeof(names), "%s\n%s\n%s\n%d", platform, dev->name, dev->driver,
+             index);
+    snprintf(text, 2 * CL_UUID_SIZE_KHR + 1, "%016" PRIx64,
+             (uint64_t)XXH3_64bits(names, strlen(names)));
 }
 
 static int show(struct cl_device *dev, int index,
@@ -296,12 +308,12 @@ static int show(struct cl_device *dev, int index,
     ERNE_TRY(find_facts(dev, &opts));
     GET(dev, CL_DEVICE_GLOBAL_MEM_SIZE, memory);
     GET(dev, CL_DEVICE_TYPE, type);
-    get_uuid(dev, uuid);
+    get_uuid(dev, index, uuid);
     const struct erne_device_info info = { .backend = "opencl",
                                            .index = index,
                                            .name = dev->name,
                                            .driver = dev->driver,
-                                           .uuid = uuid[0] ? uuid : NULL,
+                                           .uuid = uuid,
                                            .detail = dev->version,
                                            .memory_bytes = memory,
                                            .shares_memory = dev->on_host,

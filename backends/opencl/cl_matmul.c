@@ -1,5 +1,5 @@
 /* cl_matmul.c -- matrix products with weights in tile64, and where their tiles are. */
-#include "backends/opencl/cl.h"
+#include "backends/opencl/cl_ops.h"
 
 #include <stdlib.h>
 

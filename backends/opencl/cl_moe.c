@@ -3,7 +3,7 @@
  * The host knows neither routes nor counts: kernels/moe_group.cl lists them on the
  * device, and the grids have room for the most that there can be.
  */
-#include "backends/opencl/cl.h"
+#include "backends/opencl/cl_ops.h"
 
 #include <stdlib.h>
 #include <string.h>

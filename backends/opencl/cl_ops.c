@@ -1,6 +1,6 @@
 /* cl_ops.c -- the operators of one kernel each: rows looked up, normalised, turned,
  * moved. node->state is the kernel, which belongs to the backend's programs. */
-#include "backends/opencl/cl.h"
+#include "backends/opencl/cl_ops.h"
 #include "backends/opencl/cl_queue.h"
 
 int cl_plain_kernel(struct cl_backend *cl, enum cl_source source, const char *name,

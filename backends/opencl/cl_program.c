@@ -79,6 +79,15 @@ void cl_programs_deinit(struct cl_programs *p, struct cl_device *dev)
     free(p->cache_dir);
 }
 
+void cl_programs_tell(struct cl_programs *p)
+{
+    if (p->n_compiled + p->n_cached == p->n_told)
+        return;
+    p->n_told = p->n_compiled + p->n_cached;
+    say(p, ERNE_LOG_DEBUG, "opencl: %zu programs compiled, %zu from the cache, in %.2f s",
+        p->n_compiled, p->n_cached, (double)p->spent_ns * 1e-9);
+}
+
 /* ------------------------------------------------------------------- recipe */
 
 static void add_part(struct recipe *r, const unsigned char *text)
@@ -207,14 +216,17 @@ static int make_program(struct cl_programs *p, struct cl_device *dev,
     const char **parts = (const char **)(uintptr_t)r->parts;
     int st = build_from_cache(p, dev, &key, r, program);
 
-    if (st == 0)
+    if (st == 0) {
         p->n_cached++;
+        p->spent_ns += pf_time_ns() - start;
+    }
     if (st != ERNE_EUNSUPPORTED)
         return st;
     CL_TRY_MAKE(*program, dev, CreateProgramWithSource, dev->context, (cl_uint)r->n_parts,
                 parts, NULL);
     ERNE_TRY(build(p, dev, program, r));
     p->n_compiled++;
+    p->spent_ns += pf_time_ns() - start;
     say(p, ERNE_LOG_DEBUG, "opencl: built %s (%s) in %.0f ms", r->name, r->options,
         (double)(pf_time_ns() - start) * 1e-6);
     keep(&key, dev, *program);

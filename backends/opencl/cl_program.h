@@ -62,6 +62,8 @@ struct cl_programs {
     struct cl_kernel_entry *kernels;
     size_t n_programs, n_kernels;
     size_t n_compiled, n_cached; /* since the backend was opened */
+    size_t n_told;               /* their sum when cl_programs_tell last spoke */
+    uint64_t spent_ns;           /* on both */
     char *cache_dir;             /* NULL: none */
     erne_log_fn log;
     void *log_user;
@@ -70,6 +72,9 @@ struct cl_programs {
 /* cache_dir may be NULL. ENOMEM. */
 int cl_programs_init(struct cl_programs *p, const struct erne_backend_opts *opts);
 void cl_programs_deinit(struct cl_programs *p, struct cl_device *dev);
+
+/* Logs what was built since the last time, and in how long. */
+void cl_programs_tell(struct cl_programs *p);
 
 /* The kernel of that name, built if it must be, for work-groups of n_items. It belongs to
  * p. EUNSUPPORTED: the compiler refused (logged), or has no room for such groups. */

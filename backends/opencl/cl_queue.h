@@ -2,7 +2,7 @@
 #ifndef ERNE_CL_QUEUE_H
 #define ERNE_CL_QUEUE_H
 
-#include "backends/opencl/cl.h"
+#include "backends/opencl/cl_ops.h"
 
 /* Waits for event and everything before it in the queue, and releases it. EDEVICE: it
  * failed, or took longer than the time limit. */

@@ -4,11 +4,13 @@
  */
 #include "tests/support/unit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/opencl/cl.h"
+#include "backends/opencl/cl_ops.h"
 #include "runtime/engine.h"
+#include "tests/support/one_node.h"
 #include "tests/support/tiny_model.h"
 
 extern const struct erne_backend_fns erne_backend_opencl, erne_backend_reference;
@@ -110,10 +112,12 @@ static void wrap(void *user, struct cl_fns *fns)
 }
 
 /* Counts calls, and lets call number fail_at of one kind fail. */
+enum { EVERY_CALL = -1 };
 struct injector {
     struct cl_fault fault;
-    int kind, fail_at, code; /* fail_at 0: none */
+    int kind, fail_at, code; /* fail_at 0: none; kind: enum cl_call or EVERY_CALL */
     bool hit;
+    int n_all;
     int n_calls[CL_CALL_COUNT];
 };
 
@@ -121,7 +125,10 @@ static int answer(void *user, int call)
 {
     struct injector *in = user;
 
-    if (++in->n_calls[call] != in->fail_at || call != in->kind)
+    in->n_all++;
+    in->n_calls[call]++;
+    if ((in->kind == EVERY_CALL ? in->n_all : in->n_calls[call]) != in->fail_at ||
+        (in->kind != EVERY_CALL && in->kind != call))
         return CL_SUCCESS;
     in->hit = true;
     return in->code;
@@ -438,6 +445,71 @@ static void test_every_call(void **state)
     print_message("%d runs\n", n_runs);
 }
 
+/* Literally every call of one node's life, in both ways of using memory. Nothing is left
+ * of it whether it fails or gets over it. */
+static void test_every_call_of_a_node(void **state)
+{
+    static const int codes[] = { CL_OUT_OF_HOST_MEMORY, CL_DEVICE_NOT_AVAILABLE,
+                                 CL_INVALID_COMMAND_QUEUE };
+    struct erne_backend_opts opts = { .isa = "auto", .n_threads = 1, .cache_dir = CACHE };
+
+    (void)state;
+    for (int mode = 0; mode < 2; mode++) {
+        bool hit = true;
+        int n_failed = 0, n = 1;
+
+        for (; hit; n++) {
+            struct injector in = { .kind = EVERY_CALL,
+                                   .fail_at = n,
+                                   .code = codes[(n + mode) % 3] };
+            int st;
+
+            arm(&in);
+            in.fault.no_host_memory = mode > 0;
+            opts.hook = &in.fault;
+            n_live = 0;
+            st = one_node_live(&erne_backend_opencl, &opts, NULL, NULL);
+            hit = in.hit;
+            n_failed += st < 0;
+            assert_int_equal(n_live, 0);
+            if (!hit)
+                assert_int_equal(st, 0);
+            else if (st < 0 && st != ERNE_ENOMEM && st != ERNE_EDEVICE)
+                assert_int_equal(st, ERNE_EUNSUPPORTED);
+        }
+        assert_true(n > 20 && n_failed > n / 2);
+    }
+}
+
+/* A device is known by its driver's identity or by a hash, the same each time. */
+struct identity {
+    int n;
+    char text[2][64];
+};
+
+static int note_identity(void *user, const struct erne_device_info *info)
+{
+    struct identity *seen = user;
+
+    assert_non_null(info->uuid);
+    if (seen->n < 2)
+        snprintf(seen->text[seen->n], sizeof(seen->text[0]), "%s", info->uuid);
+    seen->n++;
+    return 0;
+}
+
+static void test_identity(void **state)
+{
+    struct identity first = { 0 }, second = { 0 };
+
+    (void)state;
+    assert_int_equal(erne_backend_opencl.devices(note_identity, &first), 0);
+    assert_int_equal(erne_backend_opencl.devices(note_identity, &second), 0);
+    assert_true(strlen(first.text[0]) >= 16);
+    assert_memory_equal(&first, &second, sizeof(first));
+    assert_string_not_equal(first.text[0], first.text[1]);
+}
+
 static int count_device(void *user, const struct erne_device_info *info)
 {
     (void)user;
@@ -454,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_no_loader),     cmocka_unit_test(test_no_device),
         cmocka_unit_test(test_hang),          cmocka_unit_test(test_build_failure),
         cmocka_unit_test(test_fallback),      cmocka_unit_test(test_every_call),
+        cmocka_unit_test(test_identity),      cmocka_unit_test(test_every_call_of_a_node),
     };
 
     if (erne_backend_opencl.devices(count_device, NULL) != 1)

@@ -1,12 +1,12 @@
-/* cl.h -- what the files of the OpenCL backend share: the backend itself, and its
+/* cl_ops.h -- what the files of the OpenCL backend share: the backend itself, and its
  * implementations of the operators.
  *
  * cl_backend.c calls the run of each node, which resolves addresses (cl_memory.h) and
  * starts kernels (cl_queue.h) on one in-order queue, and waits once, at the end. Kernels
  * are built when a node is prepared (cl_program.h).
  */
-#ifndef ERNE_CL_H
-#define ERNE_CL_H
+#ifndef ERNE_CL_OPS_H
+#define ERNE_CL_OPS_H
 
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_memory.h"
