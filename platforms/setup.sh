@@ -21,6 +21,8 @@ test_packages='clang g++ git libavcodec-dev libavformat-dev libavutil-dev
     libclang-rt-dev libcmocka-dev libomp-dev libswscale-dev universal-ctags
     mesa-vulkan-drivers ocl-icd-libopencl1 pocl-opencl-icd spirv-tools
     vulkan-validationlayers'
+# Of tests that are left out without them; not every Debian has these.
+extra_packages='oclgrind'
 
 # What `test` builds and runs; CMakePresets.json describes each. The cheap and special
 # ones come first, dev, which has all the tests and the sanitizers, last.
@@ -38,6 +40,13 @@ missing() {
     for package in "$@"; do
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=
         [ "$status" = installed ] || printf ' %s' "$package"
+    done
+}
+
+# offered PACKAGE... -- prints those that this system could install.
+offered() {
+    for package in "$@"; do
+        ! apt-cache show "$package" >/dev/null 2>&1 || printf ' %s' "$package"
     done
 }
 
@@ -89,6 +98,8 @@ demo() {
 run_tests() {
     # shellcheck disable=SC2086
     install $build_packages $test_packages
+    # shellcheck disable=SC2046,SC2086
+    install $(offered $extra_packages)
     for preset in $test_presets; do
         build "$preset" -DERNE_TESTS=ON -DERNE_WERROR=ON
         say "test $preset"

@@ -47,6 +47,12 @@ check '[ -z "$(find "$scratch" -name "*.exact*" -o -name "*.factors")" ]' 'left 
 expect 0 'architecture: ernie4_5' inspect "$scratch/tiny.erne"
 expect 0 '"xxh3"' inspect --json -m "$scratch/tiny.erne"
 expect 0 'every hash matches' verify "$scratch/tiny.erne"
+expect 0 'golden logits of tokens' inspect "$scratch/tiny.erne"
+expect 0 '"likeliest_next"' inspect --json "$scratch/tiny.erne"
+expect 0 '' convert "$golden/tiny" -o "$scratch/bare.erne" --golden off
+check '! "$erne" inspect "$scratch/bare.erne" | grep -q "golden logits"' 'not left out'
+expect 2 "'often' is not auto, on or off" convert "$golden/tiny" --golden often \
+    --chat-template none -o "$scratch/often.erne"
 expect 1 "$scratch/nothing" inspect "$scratch/nothing"
 expect 1 "$scratch/nothing" verify "$scratch/nothing"
 echo 'no model at all' >"$scratch/text"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # check_oclgrind.sh ERNE_CHECK [OPERATOR]... -- small cases of the OpenCL kernels in
-# Oclgrind, a simulator that sees invalid accesses and data races. Slow: by hand, after a
-# change of a kernel. 77: no Oclgrind here. (Its check of what nobody wrote does not know
-# the instruction `freeze`, which its own compiler makes, in 21.10.)
+# Oclgrind, a simulator that sees invalid accesses and data races. 77: no Oclgrind here.
+# (Its check of what nobody wrote does not know the instruction `freeze`, which its own
+# compiler makes, in 21.10.)
 set -u
 
 icd=${OCLGRIND_ICD:-/usr/lib/oclgrind/liboclgrind-rt-icd.so}
@@ -13,11 +13,11 @@ shift
 # What to try of an operator: part of "op/lane/impl/case".
 declare -A filter=(
     [embed]='scalar/cells/w4-g64a T2' [rms_norm]='scalar/rows/T2'
-    [layer_norm]='scalar/rows/T2' [matmul]='scalar/tiles/w4-g64a T3'
+    [layer_norm]='scalar/rows/T2' [matmul]='scalar/tiles/w4-g64a T3 '
     [rope]='scalar/pairs/interleaved T2' [kv_append]='scalar/elements/f16'
-    [attention]='scalar/pages/f16 T3' [segment_attention]='scalar/blocks/P1+6'
+    [attention]='scalar/pages/f16 T3 ' [segment_attention]='scalar/blocks/P1+6'
     [gather_rows]='scalar/elements/' [scatter_rows]='scalar/elements/'
-    [moe_route]='scalar/tokens/T3' [moe_ffn]='scalar/slots/w4-g64 T2'
+    [moe_route]='scalar/tokens/T3 ' [moe_ffn]='scalar/slots/w4-g64 T2'
 )
 [ $# -gt 0 ] || set -- "${!filter[@]}"
 

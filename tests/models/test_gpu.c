@@ -3,7 +3,8 @@
  * Runs one golden checkpoint as test_logits.c does: against the logits of transformers
  * while weights are floats, and in quantised schemes against the reference backend, which
  * rounds no more than these do. Greedy tokens are those of the CPU backend, and all nodes
- * are the device's. usage: test_gpu CASE_DIR WORK_DIR BACKEND; 77: no such device here.
+ * are the devices'. BACKEND may be a placement, "prefill=vulkan,decode=opencl:1".
+ * usage: test_gpu CASE_DIR WORK_DIR BACKEND [TEST]; 77: no such device here.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -151,17 +152,44 @@ static void test_w8(void **state)
     check_scheme(*state, "w8", false, 1e-4);
 }
 
-static int count_device(void *user, const struct erne_device_info *info)
-{
-    struct test *t = user;
+/* A device that BACKEND names. */
+struct wanted {
+    const char *name; /* "opencl:1", not 0-terminated */
+    size_t n;
+};
 
-    return strcmp(info->backend, t->backend) == 0;
+static int find_device(void *user, const struct erne_device_info *info)
+{
+    const struct wanted *w = user;
+    char name[64];
+    size_t n = strlen(info->backend);
+
+    snprintf(name, sizeof name, "%s:%d", info->backend, info->index);
+    if (n != w->n)
+        n = strlen(name);
+    return n == w->n && memcmp(name, w->name, n) == 0;
+}
+
+/* Whether this machine has all of them. */
+static bool has_devices(const char *backend)
+{
+    for (const char *at = backend; *at; at += *at == ',') {
+        const size_t n = strcspn(at, ",");
+        const char *equals = memchr(at, '=', n);
+        struct wanted w = { equals ? equals + 1 : at, 0 };
+
+        w.n = (size_t)(at + n - w.name);
+        if (erne_devices(find_device, &w, NULL) != 1)
+            return false;
+        at += n;
+    }
+    return true;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR BACKEND\n", argv[0]);
+    if (argc != 4 && argc != 5) {
+        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR BACKEND [TEST]\n", argv[0]);
         return 2;
     }
     struct test t = { .golden = { .dir = argv[1], .work_dir = argv[2] },
@@ -172,8 +200,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(test_w8, &t),
     };
 
-    if (erne_devices(count_device, &t, NULL) != 1)
+    if (!has_devices(t.backend))
         return SKIPPED;
+    if (argc == 5)
+        cmocka_set_test_filter(argv[4]);
     golden_read(&t.golden);
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
     golden_deinit(&t.golden);
