@@ -105,7 +105,7 @@ def write_csv(path, args, results):
     new = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="") as file:
-        rows = csv.writer(file)
+        rows = csv.writer(file, lineterminator="\n")
         if new:
             rows.writerow(["date", "program", "model", "test", "samples", "median_ts",
                            "least_ts", "most_ts"])

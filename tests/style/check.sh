@@ -39,7 +39,7 @@ list_files() {
 # Data is not ours to format: golden files, texts, checkpoints.
 mapfile -t files < <(list_files |
     grep -vE '^(tests/(data|models/.*|fuzz/.*|unit/data)|models/tiny-ernie-vl)/' |
-    grep -vE '\.(erne|gguf|npy|part|pyc)$')
+    grep -vE '\.(erne|gguf|npy|part|png|pyc)$')
 mapfile -t c_files < <(printf '%s\n' "${files[@]}" | grep -E '\.(c|h|comp|cl)$')
 [ "${#c_files[@]}" -gt 0 ] || { echo "no sources under $root" >&2; exit 2; }
 
