@@ -152,7 +152,7 @@ static void fill_positions(const struct erne_encoder *enc)
     const struct erne_model_file *file = &enc->engine->file;
     const struct erne_vision_desc *v = &file->desc.vision;
     const float *table =
-        erne_model_file_data(file, erne_model_file_find(file, "vision.positions"));
+        erne_model_file_data(erne_model_file_find(file, "vision.positions"));
     const size_t n = (size_t)v->n_embd, side = (size_t)v->n_side;
     float *dst = enc->io.positions->data;
 

@@ -11,6 +11,7 @@
 #include "runtime/tok.h"
 #include "runtime/tuned.h"
 #include "runtime/verdict.h"
+#include "runtime/watch.h"
 
 enum { MAX_THREADS = 4096 };
 
@@ -230,7 +231,7 @@ static void fill_info(struct erne_engine *e)
 static int check_hashes(const struct erne_engine *e, struct erne_error *err)
 {
     for (size_t i = 0; i < e->file.n_tensors; i++)
-        ERNE_TRY(erne_model_file_check(&e->file, &e->file.tensors[i], err));
+        ERNE_TRY(erne_model_file_check(&e->file.tensors[i], err));
     return 0;
 }
 
@@ -498,6 +499,12 @@ struct erne_expert_stats erne_engine_expert_stats(const struct erne_engine *engi
     stats = erne_expert_cache_stats(engine->experts);
     pf_mutex_unlock(engine->run_lock);
     return stats;
+}
+
+struct erne_file_tensor *erne_engine_tensors(struct erne_engine *engine, size_t *n)
+{
+    *n = engine->file.n_tensors;
+    return engine->file.tensors;
 }
 
 bool erne_engine_may_fall_back(const struct erne_engine *engine)

@@ -212,7 +212,8 @@ static json_t *json_field(const struct erne_model_desc *desc,
     case FLOAT: return json_real(manifest_tidy(*(const float *)member));
     case BOOL: return json_boolean(*(const bool *)member);
     case STOPS: return json_stops(desc);
-    case TEXT: return json_string(*(char *const *)member);
+    case TEXT:
+    case LINES: return json_string(*(char *const *)member);
     }
     return NULL;
 }
@@ -374,7 +375,7 @@ static int verify(const struct erne_model_file *mf, erne_progress_fn progress, v
 
         if (progress && progress(user, done, total, t->name) != 0)
             return erne_fail(err, ERNE_ECANCELLED, "cancelled at tensor %s", t->name);
-        ERNE_TRY(erne_model_file_check(mf, t, err));
+        ERNE_TRY(erne_model_file_check(t, err));
         done += t->n_bytes;
     }
     if (progress && progress(user, done, total, "padding") != 0)

@@ -35,6 +35,7 @@ void erne_model_desc_deinit(struct erne_model_desc *desc)
     free(desc->source);
     free(desc->source_format);
     free(desc->calibration);
+    free(desc->judged.errors);
     free(desc->scheme);
     free(desc->device.name);
     free(desc->device.kv_type);
@@ -206,8 +207,7 @@ static int check_parts(const struct erne_model_desc *desc, struct erne_error *er
     const bool may_moe = is_vl || arch == ERNE_ARCH_ERNIE45_MOE;
     const bool has_vision = desc->vision.n_layers != 0;
 
-    if ((desc->moe.n_experts != 0) != may_moe ||
-        (desc->moe.n_ff_vision != 0) != is_vl ||
+    if ((desc->moe.n_experts != 0) != may_moe || (desc->moe.n_ff_vision != 0) != is_vl ||
         has_vision != (is_vl || arch == ERNE_ARCH_PADDLEOCR_VL))
         return erne_fail(err, ERNE_EFORMAT,
                          "experts or a vision tower are missing, or do not belong to %s",

@@ -67,6 +67,19 @@ struct erne_device_desc {
     int32_t ram_mib;               /* 0: everything fits; else experts must stream */
 };
 
+/* What rounding changed, as measured when the file was made; all zero when nothing was.
+ * Means over tokens of the calibration's text that rounding was not guided by. */
+struct erne_judged_desc {
+    int32_t n_tokens;
+    float bits;                    /* a weight, in the file */
+    float kld;                     /* divergence from the exact model's predictions */
+    float same_top;                /* share of tokens with the same best next one */
+    float perplexity, perplexity_exact;
+    char *errors;                  /* a line for each layer's matrices of a kind: name of
+                                      the first, scheme, relative error (root mean
+                                      square) */
+};
+
 struct erne_model_desc {
     enum erne_arch arch;
     int32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab, n_ctx_train;
@@ -90,6 +103,7 @@ struct erne_model_desc {
     char *source;                  /* file or folder name, without its path */
     char *source_format;           /* "safetensors ernie4_5", "gguf llama" */
     char *calibration;             /* the text that rounding was guided by */
+    struct erne_judged_desc judged;
     char *scheme;                  /* the scheme asked for, and that of most weights */
 };
 

@@ -172,6 +172,7 @@ static int read_table(struct erne_model_file *mf, const struct erne_disk_header 
 
         if (st < 0)
             return erne_fail_context(err, st, "tensor table, record %zu", i);
+        mf->tensors[i].home = mf->map.data;
         mf->by_name[i] = mf->tensors[i].name;
     }
     return erne_names_sort(mf->by_name, mf->n_tensors, err);
@@ -317,17 +318,15 @@ const struct erne_file_tensor *erne_model_file_find(const struct erne_model_file
     return NULL;
 }
 
-const void *erne_model_file_data(const struct erne_model_file *mf,
-                                 const struct erne_file_tensor *tensor)
+const void *erne_model_file_data(const struct erne_file_tensor *tensor)
 {
-    return mf->map.data + tensor->offset;
+    return tensor->home + tensor->offset;
 }
 
-int erne_model_file_check(const struct erne_model_file *mf,
-                          const struct erne_file_tensor *tensor, struct erne_error *err)
+int erne_model_file_check(const struct erne_file_tensor *tensor, struct erne_error *err)
 {
     const uint64_t xxh3 =
-        XXH3_64bits(erne_model_file_data(mf, tensor), (size_t)tensor->n_bytes);
+        XXH3_64bits(erne_model_file_data(tensor), (size_t)tensor->n_bytes);
 
     if (xxh3 != tensor->xxh3)
         return erne_fail(err, ERNE_EVERIFY,

@@ -37,6 +37,8 @@ struct erne_file_tensor {
                                        4096 for tensors of 64 KiB and more */
     uint64_t n_bytes;               /* planes.total_bytes */
     uint64_t xxh3;
+    const uint8_t *home;            /* first byte of its file, as mapped: a record may be
+                                       lent to another file that has the same tensor */
 };
 
 /* Tokens, and what the reference computes behind the last of them. */
@@ -75,12 +77,10 @@ void erne_model_file_close(struct erne_model_file *mf);
 /* NULL when there is none of that name. */
 const struct erne_file_tensor *erne_model_file_find(const struct erne_model_file *mf,
                                                     const char *name);
-/* First byte of a tensor in the map. */
-const void *erne_model_file_data(const struct erne_model_file *mf,
-                                 const struct erne_file_tensor *tensor);
+/* First byte of a tensor in the map of its file. */
+const void *erne_model_file_data(const struct erne_file_tensor *tensor);
 /* EVERIFY when the stored hash and the bytes disagree. */
-int erne_model_file_check(const struct erne_model_file *mf,
-                          const struct erne_file_tensor *tensor, struct erne_error *err);
+int erne_model_file_check(const struct erne_file_tensor *tensor, struct erne_error *err);
 
 /* EFORMAT when a byte between sections or tensors, which no hash covers, is not 0. */
 int erne_model_file_check_padding(const struct erne_model_file *mf,

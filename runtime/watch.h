@@ -4,6 +4,7 @@
 #define ERNE_WATCH_H
 
 #include "runtime/graph.h"
+#include "runtime/model_file.h"
 
 /* Sees every node before it runs, its inputs filled, of which those on a device with
  * memory of its own are not those of the host. */
@@ -16,5 +17,9 @@ struct erne_watch {
  * answers their graph. watch is kept, and must live as long as the session is used. */
 const struct erne_graph *erne_session_watch(struct erne_session *session,
                                             const struct erne_watch *watch);
+
+/* The records of an engine's tensors, in file order. Those of another file of the same
+ * model may take their places, and back: sessions created meanwhile compute with them. */
+struct erne_file_tensor *erne_engine_tensors(struct erne_engine *engine, size_t *n);
 
 #endif

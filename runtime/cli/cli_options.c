@@ -208,6 +208,10 @@ const struct cli_option cli_options[] = {
     { "--golden", "auto|on|off", CLI_TEXT, AT(convert.golden), 0, 0, CLI_CONVERT,
       "keep logits that erne verify --device compares with (default auto: when the "
       "weights fit into --max-ram)" },
+    { "--target-bpw", "BITS[,vision=BITS]", CLI_TEXT, AT(convert.target_bpw), 0, 0,
+      CLI_CONVERT,
+      "choose each matrix's scheme by what it costs the model, so that the "
+      "weights have this many bits on average; needs --calibrate" },
     { "--with-mtp", NULL, CLI_FLAG, AT(convert.with_mtp), 0, 0, CLI_CONVERT,
       "keep the block for multi-token prediction, which is left out otherwise" },
     { "--force, --overwrite", NULL, CLI_FLAG, AT(convert.overwrite), 0, 0, CLI_CONVERT,

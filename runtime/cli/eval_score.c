@@ -1,5 +1,5 @@
-/* eval_score.c -- perplexity and divergence, and their printing. The formulas are those
- * of llama.cpp's tools/perplexity, so that figures compare. */
+/* eval_score.c -- means of perplexity and divergence, and their printing, as llama.cpp's
+ * tools/perplexity has them, so that figures compare. */
 #include "runtime/cli/eval_score.h"
 
 #include <math.h>
@@ -32,32 +32,6 @@ double eval_mean_error(const struct eval_mean *m)
 
 /* ---------------------------------------------------------------- scoring */
 
-/* What a row of logits says: log p(i) = logits[i] - log_sum. */
-struct row {
-    const float *logits; /* [n_vocab] */
-    size_t best;
-    double log_sum;
-};
-
-static struct row read_row(const float *logits, size_t n_vocab)
-{
-    struct row row = { .logits = logits };
-    double sum = 0;
-
-    for (size_t i = 1; i < n_vocab; i++)
-        if (logits[i] > logits[row.best])
-            row.best = i;
-    for (size_t i = 0; i < n_vocab; i++)
-        sum += (double)expf(logits[i] - logits[row.best]);
-    row.log_sum = (double)logits[row.best] + log(sum);
-    return row;
-}
-
-static double nll_of(const struct row *row, int32_t token)
-{
-    return row->log_sum - (double)row->logits[token];
-}
-
 int eval_score_init(struct eval_score *s, size_t n_max, struct erne_error *err)
 {
     *s = (struct eval_score){ .n_max = n_max };
@@ -78,36 +52,29 @@ void eval_score_deinit(struct eval_score *s)
 void eval_score_add(struct eval_score *s, const float *logits, size_t n_vocab,
                     int32_t next)
 {
-    const struct row q = read_row(logits, n_vocab);
+    struct erne_divergence d;
 
-    eval_mean_add(&s->nll, nll_of(&q, next));
+    erne_logits_compare(&d, logits, NULL, n_vocab, next);
+    eval_mean_add(&s->nll, d.nll);
 }
 
 void eval_score_compare(struct eval_score *s, const float *logits, const float *base,
                         size_t n_vocab, int32_t next)
 {
-    const struct row q = read_row(logits, n_vocab), p = read_row(base, n_vocab);
-    const double nll = nll_of(&q, next), nll_base = nll_of(&p, next);
-    const double p_diff = exp(-nll) - exp(-nll_base);
-    double kld = 0;
+    struct erne_divergence d;
 
-    for (size_t i = 0; i < n_vocab; i++) {
-        const double weight = (double)expf((float)((double)base[i] - p.log_sum));
+    erne_logits_compare(&d, logits, base, n_vocab, next);
+    const double p_diff = exp(-d.nll) - exp(-d.nll_base);
 
-        /* Differences first: a model compared with itself gives exactly 0. */
-        if (weight > 0)
-            kld +=
-                weight * ((double)base[i] - (double)logits[i] + (q.log_sum - p.log_sum));
-    }
     if (s->kld.n < s->n_max)
-        s->klds[s->kld.n] = (float)kld;
-    eval_mean_add(&s->kld, kld);
-    eval_mean_add(&s->nll, nll);
-    eval_mean_add(&s->nll_base, nll_base);
-    eval_mean_add(&s->nll_diff, nll - nll_base);
+        s->klds[s->kld.n] = (float)d.kld;
+    eval_mean_add(&s->kld, d.kld);
+    eval_mean_add(&s->nll, d.nll);
+    eval_mean_add(&s->nll_base, d.nll_base);
+    eval_mean_add(&s->nll_diff, d.nll - d.nll_base);
     eval_mean_add(&s->p_diff, p_diff);
     s->sum_p_diff2 += p_diff * p_diff;
-    s->n_same_top += p.best == q.best;
+    s->n_same_top += d.same_top;
 }
 
 /* --------------------------------------------------------------- printing */

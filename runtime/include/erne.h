@@ -328,6 +328,17 @@ ERNE_API int erne_session_eval(struct erne_session *session, const int32_t *toke
  * Valid until the next eval. */
 ERNE_API const float *erne_session_logits(const struct erne_session *session);
 
+/* What logits [n_vocab] say of the token that follows them, and how far that is from what
+ * base does; with base NULL only nll. */
+struct erne_divergence {
+    double nll, nll_base; /* negative log-likelihoods of the token */
+    double kld;           /* Kullback-Leibler divergence of the logits' distribution from
+                             the base's */
+    bool same_top;        /* both like the same token best */
+};
+ERNE_API void erne_logits_compare(struct erne_divergence *out, const float *logits,
+                                  const float *base, size_t n_vocab, int32_t next);
+
 /* Chooses the next token from the last logits; does not append it. */
 ERNE_API int erne_session_sample(struct erne_session *session, int32_t *token,
                                  struct erne_error *err);
@@ -456,14 +467,22 @@ struct erne_convert_opts {
     size_t n_loras;
     bool with_mtp;             /* keep the block for multi-token prediction */
     const char *device;        /* a built-in profile's name or a file NAME.yaml; NULL */
-    const char *calibrate;     /* a text: schemes of 4 bits and fewer are rounded so that
-                                  what the layers make of it changes least (GPTQ). Takes
-                                  the disk space of the checkpoint beside dst meanwhile.
+    const char *calibrate;     /* a text: integer schemes are rounded so that what the
+                                  layers make of it changes least (GPTQ), and the file
+                                  says how far its predictions are from exact ones.
+                                  Takes the disk space of the checkpoint and of the file
+                                  beside dst meanwhile, and starts again after a kill.
                                   NULL: every weight is rounded by itself */
     const char *golden;        /* logits of a few tokens, computed by the reference from
                                   what was written, for erne_device_verify to compare
                                   with: "on", "off"; "auto": where the weights fit into
                                   max_ram. NULL: "auto" */
+    const char *target_bpw;    /* "4.25", "4.25,vision=6": bits a weight, on which each
+                                  matrix gets the scheme that the model needs, as
+                                  measured with the text of calibrate; instead of a
+                                  scheme. The vision tower and its experts have a budget
+                                  of their own; without one the tower is stored as w8 and
+                                  its experts get the text's. NULL: no budget */
     bool overwrite;            /* replace an existing dst */
     erne_write_fn report;      /* receives the plan and the closing summary */
     void *report_user;

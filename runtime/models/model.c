@@ -102,8 +102,7 @@ struct erne_tensor *erne_model_weight(struct erne_graph *g,
     vsnprintf(name, sizeof(name), fmt, args);
     va_end(args);
     t = erne_model_file_find(file, name);
-    return t ? erne_graph_weight(g, name, t->scheme, t->n, t->k,
-                                 erne_model_file_data(file, t))
+    return t ? erne_graph_weight(g, name, t->scheme, t->n, t->k, erne_model_file_data(t))
              : NULL;
 }
 

@@ -97,12 +97,12 @@ static size_t lock_experts(const struct erne_engine *engine, int layer)
     uintptr_t begin, end;
 
     snprintf(name, sizeof name, "layers.%d.experts.%d.gate_up", layer, moe->n_experts);
-    begin = (uintptr_t)erne_model_file_data(&engine->file,
-                                            erne_model_file_find(&engine->file, name));
+    begin = (uintptr_t)erne_model_file_data(
+        erne_model_file_find(&engine->file, name));
     snprintf(name, sizeof name, "layers.%d.experts.%d.down", layer,
              2 * moe->n_experts - 1);
     last = erne_model_file_find(&engine->file, name);
-    end = (uintptr_t)erne_model_file_data(&engine->file, last) + last->n_bytes;
+    end = (uintptr_t)erne_model_file_data(last) + last->n_bytes;
     begin = (begin + page - 1) / page * page;
     end = end / page * page;
     assert_true(begin < end);

@@ -106,7 +106,7 @@ static struct erne_model_file open_dst(void)
     if (erne_model_file_open(&mf, dst, &err) < 0)
         fail_msg("%s", err.text);
     for (size_t i = 0; i < mf.n_tensors; i++)
-        assert_int_equal(erne_model_file_check(&mf, &mf.tensors[i], &err), 0);
+        assert_int_equal(erne_model_file_check(&mf.tensors[i], &err), 0);
     return mf;
 }
 
@@ -118,7 +118,7 @@ static void decode(const struct erne_model_file *mf, const char *name, int64_t r
 
     if (!t)
         fail_msg("no tensor %s", name);
-    const uint8_t *data = erne_model_file_data(mf, t);
+    const uint8_t *data = erne_model_file_data(t);
 
     tile64_decode_row(dst_row, t->scheme, &t->planes, data,
                       (const uint16_t *)(const void *)(data + t->planes.scales_offset),

@@ -164,7 +164,7 @@ static void compare(const char *what)
 
         assert_string_equal(x->name, y->name);
         if (!erne_scheme_equal(x->scheme, y->scheme) || x->n != y->n || x->k != y->k ||
-            memcmp(erne_model_file_data(&a, x), erne_model_file_data(&b, y),
+            memcmp(erne_model_file_data(x), erne_model_file_data(y),
                    x->planes.total_bytes) != 0)
             fail_msg("%s: %s differs", what, x->name);
     }
@@ -530,11 +530,10 @@ static void test_sizes_from_a_configuration_alone(void **state)
 
 /* ----------------------------------------------------------------- adapters */
 
-static float value_of(const struct erne_model_file *mf, const struct erne_file_tensor *t,
-                      int64_t row, int64_t col)
+static float value_of(const struct erne_file_tensor *t, int64_t row, int64_t col)
 {
     float values[128];
-    const uint8_t *data = erne_model_file_data(mf, t);
+    const uint8_t *data = erne_model_file_data(t);
 
     assert_true(t->k <= (int64_t)ERNE_ARRAY_LEN(values));
     if (t->scheme.layout == ERNE_LAYOUT_ROWS) {
@@ -562,7 +561,7 @@ static void compare_values(void)
         assert_true(erne_scheme_equal(x->scheme, y->scheme));
         for (int64_t row = 0; row < x->n; row++)
             for (int64_t col = 0; col < x->k; col++, n++) {
-                const float u = value_of(&a, x, row, col), v = value_of(&b, y, row, col);
+                const float u = value_of(x, row, col), v = value_of(y, row, col);
 
                 if (fabsf(u - v) > fabsf(v) / 128 + 1e-6f)
                     fail_msg("%s: %g for %g", x->name, (double)u, (double)v);

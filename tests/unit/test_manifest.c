@@ -53,6 +53,14 @@ static struct erne_model_desc full_desc(void)
         .source = "12",
         .source_format = "- a\n- b\n  ",
         .scheme = "w4-g32",
+        .calibration = "notes.txt (hash 0)",
+        .judged = { .n_tokens = 2040,
+                    .bits = 4.25f,
+                    .kld = 0.03125f,
+                    .same_top = 0.9f,
+                    .perplexity = 28.1f,
+                    .perplexity_exact = 27.4f,
+                    .errors = "layers.0.qkv w4-g32a 0.08159\nlm_head w8 0.00774\n" },
     };
 }
 
@@ -62,6 +70,16 @@ static void check_text(const char *a, const char *b)
         assert_true(a == b);
     else
         assert_string_equal(a, b);
+}
+
+static void check_judged(const struct erne_judged_desc *a,
+                         const struct erne_judged_desc *b)
+{
+    assert_int_equal(a->n_tokens, b->n_tokens);
+    assert_true(a->bits == b->bits && a->kld == b->kld && a->same_top == b->same_top);
+    assert_true(a->perplexity == b->perplexity &&
+                a->perplexity_exact == b->perplexity_exact);
+    check_text(a->errors, b->errors);
 }
 
 static void check_chat(const struct erne_chat_desc *a, const struct erne_chat_desc *b)
@@ -117,6 +135,8 @@ static void check_equal(const struct erne_model_desc *a, const struct erne_model
     check_text(a->source, b->source);
     check_text(a->source_format, b->source_format);
     check_text(a->scheme, b->scheme);
+    check_text(a->calibration, b->calibration);
+    check_judged(&a->judged, &b->judged);
 }
 
 static void check_round_trip(const struct erne_model_desc *desc)

@@ -89,7 +89,7 @@ static void test_open(void **state)
         assert_int_equal(t->k, sample.tensors[i].k);
         assert_int_equal(t->offset % (t->n_bytes >= 65536 ? 4096 : 256), 0);
         assert_ptr_equal(erne_model_file_find(&mf, t->name), t);
-        check_ok(erne_model_file_check(&mf, t, &err), &err);
+        check_ok(erne_model_file_check(t, &err), &err);
     }
     assert_null(erne_model_file_find(&mf, "alph"));
     assert_null(erne_model_file_find(&mf, ""));
@@ -531,7 +531,7 @@ static void test_open_part(void **state)
     assert_null(mf.golden.tokens);
     assert_int_equal(mf.n_tensors, SAMPLE_N_TENSORS);
     for (size_t i = 0; i < SAMPLE_N_TENSORS; i++)
-        check_ok(erne_model_file_check(&mf, &mf.tensors[i], &err), &err);
+        check_ok(erne_model_file_check(&mf.tensors[i], &err), &err);
     erne_model_file_close(&mf);
     assert_int_equal(erne_model_file_open(&mf, FILE_B ".part", &err), ERNE_EFORMAT);
     assert_int_equal(erne_writer_finish(&w, &err), ERNE_EINVAL);
