@@ -2,6 +2,8 @@
 #ifndef ERNE_COMPILER_H
 #define ERNE_COMPILER_H
 
+#include <limits.h> /* says whether the C library is glibc */
+
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "erne maps its files as they are: it needs a little-endian machine"
 #endif
@@ -44,6 +46,16 @@
 #define ERNE_LEAKS_END()         ((void)0)
 #define ERNE_POISON(p, n_bytes) ((void)(p), (void)(n_bytes))
 #define ERNE_UNPOISON(p, n_bytes) ((void)(p), (void)(n_bytes))
+#endif
+
+/* Builds a loop for wider vectors, too; which one runs is decided when the program
+ * starts. The results are the same bits: ISO C contracts no product with a sum, and no
+ * sum changes its order. Not with sanitizers, whose code cannot run that early. */
+#if defined(__GLIBC__) && defined(__x86_64__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define ERNE_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define ERNE_CLONES
 #endif
 
 /* Tells the processor that this thread spins. */

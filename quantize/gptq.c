@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "platforms/compiler.h"
 #include "quantize/quant_search.h"
 #include "runtime/arena.h"
 #include "runtime/error.h"
@@ -16,7 +17,7 @@
 /* ----------------------------------------------------------------- factor */
 
 /* Sum of a[i] * b[i], eight sums at a time in an order that no compiler changes. */
-static double dot(const double *a, const double *b, int64_t n)
+ERNE_CLONES static double dot(const double *a, const double *b, int64_t n)
 {
     double sum[8] = { 0 };
     int64_t i = 0;
@@ -58,7 +59,7 @@ int gptq_factor(float *factor, const float *h, double *work, int64_t k)
         mean += (double)h[i * k + i] / (double)k;
     if (!isfinite(mean))
         return ERNE_EINVAL;
-    damp = mean > 0.0 ? 0.01 * mean : 1.0;
+    damp = mean > 0.0 ? 0.1 * mean : 1.0;
     for (int64_t i = 0; i < k; i++) {
         for (int64_t j = i; j < k; j++)
             work[i * k + j] = (double)h[i * k + j];
@@ -121,8 +122,8 @@ size_t gptq_work_bytes(struct erne_scheme scheme, int64_t k)
 }
 
 /* column [64] += what columns first .. end left over for column c. */
-static void correct(const struct gptq *g, float *column, int64_t c, int64_t first,
-                    int64_t end)
+ERNE_CLONES static void correct(const struct gptq *g, float *column, int64_t c,
+                                int64_t first, int64_t end)
 {
     const float *u = g->call->factor + c * g->k;
 

@@ -1,11 +1,13 @@
 /* gram.c -- sums of outer products, eight rows of inputs at a time. See gram.h. */
 #include "quantize/gram.h"
 
+#include "platforms/compiler.h"
+
 enum { ROWS = 8 };
 
 /* h [n] += the sum of c[t] * x[t][..]; x: ROWS rows of n floats. */
-static void add_rows(float *restrict h, const float c[ROWS], const float *restrict x,
-                     int64_t ldx, int64_t n)
+ERNE_CLONES static void add_rows(float *restrict h, const float c[ROWS],
+                                 const float *restrict x, int64_t ldx, int64_t n)
 {
     for (int64_t j = 0; j < n; j++) {
         const float *p = x + j;

@@ -10,6 +10,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "platforms/compiler.h"
 #include "runtime/include/erne.h"
 
 struct search {
@@ -23,7 +24,7 @@ struct search {
 enum { LANES = 8, CHUNK = 128 };
 
 /* Weights of a chunk: times one changes no bit, so that both cases are one loop. */
-#define ONES_8 1, 1, 1, 1, 1, 1, 1, 1
+#define ONES_8  1, 1, 1, 1, 1, 1, 1, 1
 #define ONES_32 ONES_8, ONES_8, ONES_8, ONES_8
 static const float ones[CHUNK] = { ONES_32, ONES_32, ONES_32, ONES_32 };
 
@@ -36,8 +37,8 @@ static inline float residue(const struct quant_fit *fit, float scale, float x)
 /* Squared error of x: [n], n <= CHUNK, so that float sums stay exact enough; weight: [n].
  * Eight independent sums keep vector registers busy, in an order of additions that does
  * not depend on the compiler. */
-static double chunk_error(const struct quant_fit *in, const float *x, const float *weight,
-                          int64_t n)
+ERNE_CLONES static double chunk_error(const struct quant_fit *in, const float *x,
+                                      const float *weight, int64_t n)
 {
     const struct quant_fit fit = *in; /* a copy that the stores below cannot alias */
     const float scale = erne_f32_from_f16(fit.scale);
