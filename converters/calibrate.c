@@ -15,7 +15,8 @@
 #include "quantize/gptq.h"
 #include "runtime/watch.h"
 
-enum { CHUNK = 512, MAX_CHUNKS = 16, MIN_TOKENS = 256 };
+enum { CHUNK = 512, MAX_CHUNKS = 32, MIN_TOKENS = 256 };
+enum { JUDGE_CHUNKS = 4, JUDGE_SHARE = 4 }; /* at most, and of n chunks one: held out */
 
 struct calibration {
     char *exact_path, *factors_path;
@@ -23,25 +24,14 @@ struct calibration {
     struct erne_session *session;
     struct pf_file *file; /* of factors */
     struct pf_map map;
-    int32_t *tokens; /* [n_tokens] */
-    size_t n_tokens, chunk;
+    int32_t *tokens; /* [n_tokens], and behind them those that the judge is given */
+    size_t n_tokens, chunk, n_held_out; /* chunks */
     struct sums sums;
+    struct judge judge;
     uint64_t max_bytes; /* for sums at a time */
 };
 
 /* ------------------------------------------------------------------ model */
-
-static char *path_with(const char *path, const char *suffix)
-{
-    const size_t n = strlen(path), m = strlen(suffix);
-    char *out = malloc(n + m + 1);
-
-    if (out) {
-        memcpy(out, path, n);
-        memcpy(out + n, suffix, m + 1);
-    }
-    return out;
-}
 
 /* The checkpoint without loss, as a model that runs. */
 static int open_exact(struct calibration *c, const struct erne_convert_opts *opts,
@@ -51,8 +41,8 @@ static int open_exact(struct calibration *c, const struct erne_convert_opts *opt
     struct erne_session_opts so = erne_session_opts_default();
     struct erne_convert_opts exact = *opts;
 
-    c->exact_path = path_with(opts->dst, ".exact");
-    c->factors_path = path_with(opts->dst, ".factors");
+    c->exact_path = convert_path(opts, ".exact");
+    c->factors_path = convert_path(opts, ".factors");
     if (!c->exact_path || !c->factors_path)
         return erne_fail(err, ERNE_ENOMEM, "no memory to calibrate");
     exact.dst = c->exact_path;
@@ -60,6 +50,7 @@ static int open_exact(struct calibration *c, const struct erne_convert_opts *opt
     exact.n_rules = 0;
     exact.calibrate = NULL;
     exact.golden = "off";
+    exact.target_bpw = NULL;
     exact.overwrite = true;
     exact.report = NULL;
     exact.log = NULL; /* what there is to say was said when the plan was made */
@@ -73,6 +64,18 @@ static int open_exact(struct calibration *c, const struct erne_convert_opts *opt
     so.kv_type = "f32";
     so.n_draft = 0;
     return erne_session_create(&c->session, c->engine, &so, err);
+}
+
+/* The last chunks are for judging what the others led to; a single one is for both. */
+static void divide_text(struct calibration *c, size_t n_chunks)
+{
+    c->n_held_out = n_chunks / JUDGE_SHARE;
+    if (c->n_held_out > JUDGE_CHUNKS)
+        c->n_held_out = JUDGE_CHUNKS;
+    if (c->n_held_out == 0 && n_chunks > 1)
+        c->n_held_out = 1;
+    n_chunks -= c->n_held_out;
+    c->n_tokens = (n_chunks < MAX_CHUNKS ? n_chunks : MAX_CHUNKS) * c->chunk;
 }
 
 static int read_tokens(struct calibration *c, const char *path, struct erne_error *err)
@@ -94,9 +97,7 @@ static int read_tokens(struct calibration *c, const char *path, struct erne_erro
                          path, n, MIN_TOKENS);
     if (n < c->chunk)
         c->chunk = n;
-    c->n_tokens = n / c->chunk * c->chunk;
-    if (c->n_tokens > MAX_CHUNKS * c->chunk)
-        c->n_tokens = MAX_CHUNKS * c->chunk;
+    divide_text(c, n / c->chunk);
     return ERNE_OK;
 }
 
@@ -188,7 +189,23 @@ static int run_passes(struct calibration *c, const struct erne_convert_opts *opt
 
 /* --------------------------------------------------------------- the whole */
 
-/* The model is needed no longer. */
+/* Half as long chunks: twice as many places of the text. */
+static int make_judge(struct calibration *c, const struct erne_convert_opts *opts,
+                      struct erne_error *err)
+{
+    const bool is_apart = c->n_held_out > 0;
+    const int32_t *tokens = c->tokens + (is_apart ? c->n_tokens : 0);
+    char *path = convert_path(opts, ".logits");
+    int st;
+
+    if (!path)
+        return erne_fail(err, ERNE_ENOMEM, "no memory to calibrate");
+    st = judge_init(&c->judge, c->engine, tokens, 2 * (is_apart ? c->n_held_out : 1),
+                    c->chunk / 2, path, err);
+    free(path);
+    return st;
+}
+
 static void close_model(struct calibration *c)
 {
     erne_session_destroy(&c->session);
@@ -210,11 +227,12 @@ static int make(struct calibration *c, const struct convert_plan *plan,
     st = pf_file_open(&c->file, c->factors_path, PF_WRITE_NEW);
     if (st < 0)
         return erne_fail(err, st, "%s: %s", c->factors_path, pf_last_error());
-    st = run_passes(c, opts, err);
-    close_model(c);
-    ERNE_TRY(st);
+    ERNE_TRY(run_passes(c, opts, err));
+    erne_session_destroy(&c->session);
     st = pf_map_file(&c->map, c->file);
-    return st < 0 ? erne_fail(err, st, "%s: %s", c->factors_path, pf_last_error()) : 0;
+    if (st < 0)
+        return erne_fail(err, st, "%s: %s", c->factors_path, pf_last_error());
+    return make_judge(c, opts, err);
 }
 
 int calibration_make(struct calibration **out, const struct convert_plan *plan,
@@ -225,7 +243,7 @@ int calibration_make(struct calibration **out, const struct convert_plan *plan,
 
     if (!c)
         return erne_fail(err, ERNE_ENOMEM, "no memory to calibrate");
-    c->max_bytes = plan->max_ram / 4;
+    c->max_bytes = plan->max_ram / 2;
     st = make(c, plan, opts, err);
     if (st < 0)
         calibration_free(&c);
@@ -240,6 +258,7 @@ void calibration_free(struct calibration **calibration)
 
     if (!c)
         return;
+    judge_deinit(&c->judge);
     close_model(c);
     pf_map_close(&c->map);
     pf_file_close(&c->file);
@@ -262,6 +281,16 @@ const float *calibration_factor(const struct calibration *c, size_t tensor)
     return (const float *)(const void *)c->map.data + c->sums.inputs[input].offset;
 }
 
+struct erne_engine *calibration_engine(const struct calibration *c)
+{
+    return c->engine;
+}
+
+const struct judge *calibration_judge(const struct calibration *c)
+{
+    return &c->judge;
+}
+
 int64_t calibration_n_tokens(const struct calibration *c)
 {
     return (int64_t)c->n_tokens;
@@ -272,6 +301,17 @@ static int compare_counts(const void *a, const void *b)
     const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
 
     return (x > y) - (x < y);
+}
+
+static bool is_first_of_expert(const struct erne_tensor_spec *spec)
+{
+    return spec->expert >= 0 && spec->role == ERNE_ROLE_GATE_UP;
+}
+
+bool calibration_missed(const struct calibration *c, size_t tensor)
+{
+    return is_first_of_expert(&c->sums.plan->tensors[tensor].layout->spec) &&
+           c->sums.seen[tensor] == 0;
 }
 
 struct calibration_reach calibration_reach(const struct calibration *c)
@@ -285,7 +325,7 @@ struct calibration_reach calibration_reach(const struct calibration *c)
     for (size_t i = 0; i < plan->n; i++) {
         const struct erne_tensor_spec *spec = &plan->tensors[i].layout->spec;
 
-        if (spec->expert >= 0 && spec->role == ERNE_ROLE_GATE_UP)
+        if (is_first_of_expert(spec))
             counts[reach.n_experts++] = c->sums.seen[i];
     }
     qsort(counts, (size_t)reach.n_experts, sizeof(*counts), compare_counts);

@@ -9,6 +9,7 @@
 #define ERNE_CALIBRATE_H
 
 #include "converters/convert.h"
+#include "converters/judge.h"
 
 struct calibration;
 
@@ -27,8 +28,15 @@ void calibration_free(struct calibration **calibration);
 /* The factor [k, k] of the inputs of plan->tensors[tensor]; NULL where none was made: the
  * text never reaches it, or its scheme has no use for it. */
 const float *calibration_factor(const struct calibration *calibration, size_t tensor);
+/* The checkpoint without loss, whose tensors are those of the plan; and who has its
+ * predictions for a part of the text that the factors do not know. */
+struct erne_engine *calibration_engine(const struct calibration *calibration);
+const struct judge *calibration_judge(const struct calibration *calibration);
 int64_t calibration_n_tokens(const struct calibration *calibration);
 /* n_experts is 0 for a model without. */
 struct calibration_reach calibration_reach(const struct calibration *calibration);
+/* Whether plan->tensors[tensor] belongs to an expert that no token went to, which is then
+ * rounded by what others of its layer were given; of its two matrices it is the first. */
+bool calibration_missed(const struct calibration *calibration, size_t tensor);
 
 #endif

@@ -8,9 +8,11 @@
 
 enum { CALIBRATE_MAX_K = 8192 }; /* wider ones are left alone: their sums have 256 MiB */
 
-/* One tensor of the graph that is multiplied by weights. */
+/* What is multiplied by weights: a tensor of the graph, or what is inside a node with
+ * experts, in front of the down projection of one. */
 struct sums_input {
-    const struct erne_tensor *x; /* [T, k] */
+    const struct erne_tensor *x; /* [T, k]; with an expert, its node's input */
+    int64_t expert;              /* -1: none */
     int64_t k;
     uint64_t offset; /* of its factor in the file of factors, in floats */
     float *sum;      /* [k, k] while its pass runs, else NULL */
@@ -31,13 +33,16 @@ struct sums {
     size_t n;
     int64_t *input_of_node;   /* [graph->n_nodes]: the input that it is the first to
                                  read, or -1 */
+    int64_t *down_of_node;    /* [graph->n_nodes]: that of its first expert's down
+                                 projection, which those of the others follow, or -1 */
+    struct sums_hidden *hidden; /* room for what is inside a node with experts */
     int64_t *input_of_tensor; /* [plan->n]: or -1 */
     int64_t *seen;            /* [plan->n]: tokens that an expert's gate_up was given */
     bool counts;              /* whether this pass counts them */
     int n_threads;
 };
 
-/* Finds the inputs of all tensors of the plan that are rounded to 4 bits or fewer. */
+/* Finds the inputs of all tensors of the plan that are rounded to integers. */
 int sums_init(struct sums *sums, const struct convert_plan *plan,
               const struct erne_graph *graph, int n_threads, struct erne_error *err);
 void sums_deinit(struct sums *sums);

@@ -1,9 +1,12 @@
 /* convert.c -- erne_convert: checks the request, makes the plan, shows it, runs it. */
 #include "converters/convert.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "converters/allot.h"
+#include "converters/budget.h"
 #include "converters/calibrate.h"
 #include "converters/json_file.h"
 
@@ -38,6 +41,24 @@ static int check_destination(const struct erne_convert_opts *opts, struct erne_e
     return has_folder ? ERNE_OK : ERNE_EINVAL;
 }
 
+static int check_target(const struct erne_convert_opts *opts, struct erne_error *err)
+{
+    struct budget_target target;
+
+    ERNE_TRY(budget_parse(&target, opts->target_bpw, err));
+    if (!opts->calibrate)
+        return erne_fail(err, ERNE_EINVAL,
+                         "a budget of bits needs a text to measure with: --calibrate");
+    if (opts->scheme)
+        return erne_fail(err, ERNE_EINVAL,
+                         "a budget of bits chooses the schemes: without --scheme");
+    if (opts->dry_run)
+        return erne_fail(err, ERNE_EINVAL,
+                         "what a budget of bits leads to has to be measured: without "
+                         "--dry-run");
+    return ERNE_OK;
+}
+
 static int check_opts(const struct erne_convert_opts *opts, struct erne_error *err)
 {
     if (!opts || opts->struct_size != sizeof(*opts))
@@ -48,28 +69,103 @@ static int check_opts(const struct erne_convert_opts *opts, struct erne_error *e
     if (opts->n_threads < 0 || opts->n_threads > 1024)
         return erne_fail(err, ERNE_EINVAL, "options: %d threads: 0 (one a core) to 1024",
                          opts->n_threads);
+    if (opts->target_bpw)
+        ERNE_TRY(check_target(opts, err));
     return opts->dry_run ? ERNE_OK : check_destination(opts, err);
 }
 
-static int write_file(const struct convert_plan *plan,
-                      const struct erne_convert_opts *opts, struct erne_error *err)
+char *convert_path(const struct erne_convert_opts *opts, const char *suffix)
+{
+    const size_t n = strlen(opts->dst), m = strlen(suffix);
+    char *out = malloc(n + m + 1);
+
+    if (out) {
+        memcpy(out, opts->dst, n);
+        memcpy(out + n, suffix, m + 1);
+    }
+    return out;
+}
+
+void convert_drop(const char *path)
+{
+    const size_t n = strlen(path) + sizeof(".part");
+    char *part = malloc(n);
+
+    pf_path_remove(path);
+    if (part) {
+        snprintf(part, n, "%s.part", path);
+        pf_path_remove(part);
+    }
+    free(part);
+}
+
+int convert_write_aside(const struct convert_plan *plan, const char *path,
+                        const struct erne_convert_opts *opts, struct convert_stats *stats,
+                        struct erne_error *err)
+{
+    struct erne_writer_plan wp = convert_writer_plan(plan);
+    struct erne_model_writer *writer;
+    size_t n_resumed;
+    int st;
+
+    convert_drop(path); /* what is resumed has no losses */
+    wp.golden = (struct erne_golden){ 0 };
+    ERNE_TRY(erne_writer_open(&writer, path, &wp, &n_resumed, err));
+    st = convert_run(plan, writer, opts, stats, err);
+    if (st == 0)
+        return erne_writer_finish(&writer, err);
+    erne_writer_abandon(&writer);
+    return st;
+}
+
+static int write_plainly(const struct convert_plan *plan,
+                         const struct erne_convert_opts *opts,
+                         struct convert_stats *stats, struct erne_error *err)
 {
     const struct erne_writer_plan wp = convert_writer_plan(plan);
-    struct convert_stats stats = { 0 };
     struct erne_model_writer *writer;
     size_t n_resumed;
     int st;
 
     ERNE_TRY(erne_writer_open(&writer, opts->dst, &wp, &n_resumed, err));
-    st = convert_run(plan, writer, opts, &stats, err);
+    st = convert_run(plan, writer, opts, stats, err);
     if (st == ERNE_OK)
         st = convert_golden_write(plan, writer, err);
-    if (st < 0) {
-        erne_writer_abandon(&writer);
-        return st;
+    if (st == ERNE_OK)
+        return erne_writer_finish(&writer, err);
+    erne_writer_abandon(&writer);
+    return st;
+}
+
+static int write_file(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                      struct erne_error *err)
+{
+    struct convert_stats stats;
+    int st;
+
+    ERNE_TRY(convert_stats_init(&stats, plan, err));
+    st = plan->calibration ? convert_write_judged(plan, opts, &stats, err)
+                           : write_plainly(plan, opts, &stats, err);
+    if (st == 0)
+        st = convert_report_result(plan, &stats, opts, err);
+    convert_stats_deinit(&stats);
+    return st;
+}
+
+/* What takes hours comes after what can be refused before. */
+static int convert(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                   struct erne_error *err)
+{
+    if (!opts->target_bpw)
+        ERNE_TRY(convert_device_check(&plan->device, err));
+    if (opts->calibrate)
+        ERNE_TRY(calibration_make(&plan->calibration, plan, opts, err));
+    if (opts->target_bpw) {
+        ERNE_TRY(allot_schemes(plan, opts, err));
+        ERNE_TRY(convert_report_plan(plan, opts, err));
+        ERNE_TRY(convert_device_check(&plan->device, err));
     }
-    ERNE_TRY(erne_writer_finish(&writer, err));
-    return convert_report_result(plan, &stats, opts, err);
+    return write_file(plan, opts, err);
 }
 
 int erne_convert(const struct erne_convert_opts *opts, struct erne_error *err)
@@ -79,13 +175,9 @@ int erne_convert(const struct erne_convert_opts *opts, struct erne_error *err)
 
     ERNE_TRY(check_opts(opts, err));
     ERNE_TRY(convert_plan_init(&plan, opts, err));
-    st = convert_report_plan(&plan, opts, err);
-    if (st == 0 && !opts->dry_run && opts->calibrate)
-        st = calibration_make(&plan.calibration, &plan, opts, err);
+    st = opts->target_bpw ? ERNE_OK : convert_report_plan(&plan, opts, err);
     if (st == 0 && !opts->dry_run)
-        st = convert_device_check(&plan.device, err);
-    if (st == 0 && !opts->dry_run)
-        st = write_file(&plan, opts, err);
+        st = convert(&plan, opts, err);
     calibration_free(&plan.calibration);
     convert_plan_deinit(&plan);
     return st;

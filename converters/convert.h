@@ -32,6 +32,7 @@ struct convert_tensor {
     int64_t block_rows; /* made at once: tiles, or all rows for CONVERT_COPY */
     int64_t n_blocks;
     bool is_calibrated; /* rounded with its inputs in mind, where they are known */
+    bool is_fixed;      /* its scheme follows from its role or from a rule */
 };
 
 struct calibration; /* calibrate.h */
@@ -76,6 +77,12 @@ struct convert_plan {
 int convert_plan_init(struct convert_plan *plan, const struct erne_convert_opts *opts,
                       struct erne_error *err);
 void convert_plan_deinit(struct convert_plan *plan);
+/* Makes the manifest again, after its description changed. */
+int convert_plan_describe(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                          struct erne_error *err);
+/* Another scheme for every tensor: schemes [plan->n]. Those of is_fixed must stay. */
+int convert_plan_assign(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                        const struct erne_scheme *schemes, struct erne_error *err);
 /* What the writer is to be opened with; points into the plan. */
 struct erne_writer_plan convert_writer_plan(const struct convert_plan *plan);
 
@@ -96,18 +103,44 @@ int convert_golden_plan(struct convert_plan *plan, const struct erne_convert_opt
 int convert_golden_write(const struct convert_plan *plan,
                          struct erne_model_writer *writer, struct erne_error *err);
 
-/* What rounding cost, by role: sums over the weights that were rounded. */
-struct convert_stats {
-    double err2[CONVERT_N_ROLES], ref2[CONVERT_N_ROLES];
-    uint64_t ns;
-    size_t n_resumed; /* tensors that were in the file already */
+/* What rounding cost: sums over weights; zero where nothing was rounded. The same for any
+ * number of threads. */
+struct convert_loss {
+    double err2, ref2; /* squares of errors, and of the weights */
+    double cost;       /* tr(E H E^T) where the inputs are known (gptq.h), else err2 */
 };
 
+struct convert_stats {
+    struct convert_loss *losses; /* [plan->n], in file order */
+    uint64_t ns;
+    size_t n_resumed; /* tensors that were in the file already, without a loss */
+};
+
+int convert_stats_init(struct convert_stats *stats, const struct convert_plan *plan,
+                       struct erne_error *err);
+void convert_stats_deinit(struct convert_stats *stats);
+
 /* Writes all tensors that the writer does not have yet. ECANCELLED when progress says
- * so; the writer can go on later. */
+ * so; the writer can go on later. Without a writer (NULL), rounds a sample of every
+ * tensor for its losses. */
 int convert_run(const struct convert_plan *plan, struct erne_model_writer *writer,
                 const struct erne_convert_opts *opts, struct convert_stats *stats,
                 struct erne_error *err);
+
+/* A file beside opts->dst: its name and a suffix. free() it; NULL: no memory. */
+char *convert_path(const struct erne_convert_opts *opts, const char *suffix);
+
+/* Removes a file that was for the conversion only, finished or not. */
+void convert_drop(const char *path);
+
+/* Makes a file of the plan that is for the conversion only. */
+int convert_write_aside(const struct convert_plan *plan, const char *path,
+                        const struct erne_convert_opts *opts,
+                        struct convert_stats *stats, struct erne_error *err);
+/* Makes opts->dst when there is a calibration: what the file loses is measured
+ * first, so that its manifest can tell. */
+int convert_write_judged(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                         struct convert_stats *stats, struct erne_error *err);
 
 /* The buffers of one thread, laid out for the largest block of the plan. */
 struct convert_worker;

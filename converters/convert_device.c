@@ -82,6 +82,8 @@ int convert_device_fit(struct convert_plan *plan, struct erne_error *err)
 
     ERNE_TRY(erne_footprint(&d->need, &of, err));
     decide(d, plan->src->desc.n_ctx_train);
+    free(desc->name);
+    free(desc->kv_type);
     desc->name = source_copy_text(d->profile.name, strlen(d->profile.name));
     desc->kv_type = source_copy_text(d->profile.kv_type, strlen(d->profile.kv_type));
     desc->n_ctx = d->n_ctx;

@@ -87,10 +87,13 @@ static void rules_deinit(struct rules *rules)
     *rules = (struct rules){ 0 };
 }
 
-/* What was asked for, else what the device's profile says, else "source". */
+/* What was asked for, else what the device's profile says, else "source". Under a budget
+ * what it does not cover, a vision tower, gets 8 bits. */
 static const char *asked_scheme(const struct convert_plan *plan,
                                 const struct erne_convert_opts *opts)
 {
+    if (opts->target_bpw)
+        return "w8";
     if (opts->scheme)
         return opts->scheme;
     return plan->device.is_given ? plan->device.profile.scheme : "source";
@@ -164,17 +167,20 @@ static struct erne_scheme for_vision(struct erne_scheme scheme)
     return scheme;
 }
 
+/* *is_fixed: nobody may choose another. */
 static struct erne_scheme choose_scheme(const struct layout *layout,
-                                        const struct rules *rules)
+                                        const struct rules *rules, bool *is_fixed)
 {
     const enum erne_tensor_role role = layout->spec.role;
 
+    *is_fixed = true;
     if (is_vector(layout))
         return ERNE_ROWS_F32;
     if (role == ERNE_ROLE_ROUTER) /* small, and it decides */
         return ERNE_TILE_F32;
     const struct choice choice = choose(rules, layout->spec.name);
 
+    *is_fixed = choice.is_rule;
     if (choice.is_source)
         return layout->exact;
     return role == ERNE_ROLE_VISION && !choice.is_rule ? for_vision(choice.scheme)
@@ -203,7 +209,7 @@ static uint64_t max_ram_of(const struct erne_convert_opts *opts)
                               : (uint64_t)DEFAULT_MAX_RAM_MIB * 1024 * 1024;
 }
 
-static int plan_tensor(struct convert_plan *plan, size_t i, const struct rules *rules,
+static int plan_tensor(struct convert_plan *plan, size_t i, struct erne_scheme scheme,
                        bool calibrates, struct erne_error *err)
 {
     const struct layout *layout = &plan->layouts.items[i];
@@ -213,7 +219,7 @@ static int plan_tensor(struct convert_plan *plan, size_t i, const struct rules *
     int st;
 
     t->layout = layout;
-    t->scheme = choose_scheme(layout, rules);
+    t->scheme = scheme;
     t->how = choose_how(layout, t->scheme);
     t->is_calibrated =
         calibrates && t->how == CONVERT_ROUND && erne_codec_is_int(t->scheme.codec);
@@ -276,26 +282,29 @@ static int describe_calibration(struct erne_model_desc *desc, const char *path,
     return desc->calibration ? ERNE_OK : erne_fail(err, ERNE_ENOMEM, "out of memory");
 }
 
-static int describe(struct convert_plan *plan, const struct erne_convert_opts *opts,
-                    struct erne_error *err)
+int convert_plan_describe(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                          struct erne_error *err)
 {
     struct erne_model_desc *desc = &plan->src->desc;
     char name[ERNE_SCHEME_NAME_MAX], text[3 * ERNE_SCHEME_NAME_MAX];
-    const char *asked = asked_scheme(plan, opts);
+    const char *asked = opts->target_bpw ? opts->target_bpw : asked_scheme(plan, opts);
 
     erne_scheme_name(main_scheme(plan), name);
-    snprintf(text, sizeof(text), strcmp(asked, name) == 0 ? "%s" : "%s (%s)", asked,
-             name);
+    snprintf(text, sizeof(text),
+             opts->target_bpw           ? "%.*s bits a weight (%s)"
+             : strcmp(asked, name) == 0 ? "%.*s"
+                                        : "%.*s (%s)",
+             2 * ERNE_SCHEME_NAME_MAX, asked, name);
+    free(desc->scheme);
     desc->scheme = source_copy_text(text, strlen(text));
     if (!desc->scheme)
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
-    if (opts->calibrate)
+    if (opts->calibrate && !desc->calibration)
         ERNE_TRY(describe_calibration(desc, opts->calibrate, err));
-    if (!plan->src->is_outline || plan->src->vocab.n_tokens > 0)
-        ERNE_TRY(erne_vocab_write(&plan->tokenizer, &plan->tokenizer_bytes,
-                                  &plan->src->vocab, err));
     if (plan->device.is_given)
         ERNE_TRY(convert_device_fit(plan, err));
+    free(plan->manifest);
+    plan->manifest = NULL;
     return erne_manifest_write(&plan->manifest, &plan->manifest_bytes, desc, err);
 }
 
@@ -317,6 +326,28 @@ static int count_threads(struct convert_plan *plan, const struct erne_convert_op
     return ERNE_OK;
 }
 
+/* What follows from the schemes of all tensors. */
+static int complete(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                    struct erne_error *err)
+{
+    struct erne_writer_plan wp;
+
+    ERNE_TRY(count_threads(plan, opts, err));
+    ERNE_TRY(convert_plan_describe(plan, opts, err));
+    ERNE_TRY(convert_golden_plan(plan, opts, err));
+    wp = convert_writer_plan(plan);
+    return erne_writer_layout(&wp, &plan->file_bytes, NULL, err);
+}
+
+int convert_plan_assign(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                        const struct erne_scheme *schemes, struct erne_error *err)
+{
+    plan->data_bytes = 0;
+    for (size_t i = 0; i < plan->n; i++)
+        ERNE_TRY(plan_tensor(plan, i, schemes[i], opts->calibrate != NULL, err));
+    return complete(plan, opts, err);
+}
+
 static int plan_all(struct convert_plan *plan, const struct erne_convert_opts *opts,
                     const struct rules *rules, struct erne_error *err)
 {
@@ -328,7 +359,6 @@ static int plan_all(struct convert_plan *plan, const struct erne_convert_opts *o
                                     .loras = opts->loras,
                                     .n_loras = opts->n_loras,
                                     .may_lack_weights = opts->dry_run };
-    struct erne_writer_plan wp;
 
     plan->max_ram = max_ram_of(opts);
     ERNE_TRY(source_open(&plan->src, opts->src, &so, err));
@@ -337,15 +367,19 @@ static int plan_all(struct convert_plan *plan, const struct erne_convert_opts *o
     plan->records = calloc(plan->layouts.n, sizeof(*plan->records));
     if (!plan->tensors || !plan->records)
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
-    for (; plan->n < plan->layouts.n; plan->n++)
-        ERNE_TRY(plan_tensor(plan, plan->n, rules, opts->calibrate != NULL, err));
+    for (; plan->n < plan->layouts.n; plan->n++) {
+        bool *is_fixed = &plan->tensors[plan->n].is_fixed;
+        const struct erne_scheme scheme =
+            choose_scheme(&plan->layouts.items[plan->n], rules, is_fixed);
+
+        ERNE_TRY(plan_tensor(plan, plan->n, scheme, opts->calibrate != NULL, err));
+    }
     note_idle_rules(rules, &so);
     plan->n_params = erne_model_n_params(&plan->src->desc);
-    ERNE_TRY(count_threads(plan, opts, err));
-    ERNE_TRY(describe(plan, opts, err));
-    ERNE_TRY(convert_golden_plan(plan, opts, err));
-    wp = convert_writer_plan(plan);
-    return erne_writer_layout(&wp, &plan->file_bytes, NULL, err);
+    if (!plan->src->is_outline || plan->src->vocab.n_tokens > 0)
+        ERNE_TRY(erne_vocab_write(&plan->tokenizer, &plan->tokenizer_bytes,
+                                  &plan->src->vocab, err));
+    return complete(plan, opts, err);
 }
 
 int convert_plan_init(struct convert_plan *plan, const struct erne_convert_opts *opts,

@@ -157,6 +157,26 @@ int convert_report_plan(const struct convert_plan *plan,
 
 /* ---------------------------------------------------------------- summary */
 
+/* A line for each layer with experts that no token went to. */
+static int report_missed(const struct convert_plan *plan,
+                         const struct erne_convert_opts *opts)
+{
+    int32_t layer = -1;
+
+    for (size_t i = 0; i < plan->n; i++) {
+        const struct erne_tensor_spec *spec = &plan->tensors[i].layout->spec;
+
+        if (!calibration_missed(plan->calibration, i))
+            continue;
+        if (spec->layer != layer)
+            ERNE_TRY(convert_emit(opts, "%s  layer %d: none went to expert",
+                                  layer >= 0 ? "\n" : "", (int)spec->layer));
+        layer = spec->layer;
+        ERNE_TRY(convert_emit(opts, " %d", (int)spec->expert));
+    }
+    return convert_emit(opts, "\n");
+}
+
 /* What the text did, and which experts it left out. */
 static int report_calibration(const struct convert_plan *plan,
                               const struct erne_convert_opts *opts)
@@ -170,7 +190,25 @@ static int report_calibration(const struct convert_plan *plan,
                               ", which went to %" PRId64 " of %" PRId64
                               " experts (median %" PRId64 " tokens)",
                               reach.n_reached, reach.n_experts, reach.median));
-    return convert_emit(opts, "\n");
+    ERNE_TRY(convert_emit(opts, "\n"));
+    return reach.n_reached < reach.n_experts ? report_missed(plan, opts) : ERNE_OK;
+}
+
+/* What was rounded of a role, if anything was. */
+static int report_role(const struct convert_plan *plan, const struct convert_stats *stats,
+                       enum erne_tensor_role role, const struct erne_convert_opts *opts)
+{
+    double err2 = 0, ref2 = 0;
+
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->tensors[i].layout->spec.role == role) {
+            err2 += stats->losses[i].err2;
+            ref2 += stats->losses[i].ref2;
+        }
+    if (ref2 <= 0)
+        return ERNE_OK;
+    return convert_emit(opts, "  %-14s relative error %.3f %% (root mean square)\n",
+                        role_names[role], 100 * sqrt(err2 / ref2));
 }
 
 int convert_report_result(const struct convert_plan *plan,
@@ -189,9 +227,6 @@ int convert_report_result(const struct convert_plan *plan,
     if (st == 0 && plan->calibration)
         st = report_calibration(plan, opts);
     for (int role = 0; role < CONVERT_N_ROLES && st == 0; role++)
-        if (stats->ref2[role] > 0)
-            st = convert_emit(opts, "  %-14s relative error %.3f %% (root mean square)\n",
-                              role_names[role],
-                              100 * sqrt(stats->err2[role] / stats->ref2[role]));
+        st = report_role(plan, stats, (enum erne_tensor_role)role, opts);
     return st < 0 ? erne_fail(err, st, "the summary could not be written out") : st;
 }

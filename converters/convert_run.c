@@ -21,6 +21,7 @@
 #include "runtime/arena.h"
 
 enum { HASH_BYTES = 1 << 20, ALIGN = 64 };
+enum { SAMPLE_STRIDE = 8 }; /* of so many blocks of a tensor one is made for a sample */
 
 struct convert_worker {
     struct pool *pool;
@@ -34,17 +35,18 @@ struct convert_worker {
     float *decoded;
     void *gptq; /* room for gptq_encode */
     uint8_t *hash_buf;
-    struct convert_stats stats;
 };
 
 struct pool {
     const struct convert_plan *plan;
-    struct erne_model_writer *writer;
-    struct pf_mutex *mutex; /* guards all below */
+    struct erne_model_writer *writer; /* NULL: a sample */
+    struct pf_mutex *mutex;           /* guards all below */
     struct pf_cond *changed;
-    size_t tensor; /* the next job: this tensor, */
-    int64_t block; /* this block */
-    int64_t *left; /* [plan->n] blocks that are not written yet */
+    size_t tensor;               /* the next job: this tensor, */
+    int64_t block;               /* this block */
+    int64_t *left;               /* [plan->n] blocks that are not written yet */
+    struct convert_loss *losses; /* of all tiles: each is written by one thread */
+    size_t *first_tile;          /* [plan->n + 1] in it */
     uint64_t done_bytes;
     size_t last_tensor; /* for progress */
     int n_running;
@@ -131,13 +133,13 @@ uint64_t convert_worker_bytes(const struct convert_tensor *tensors, size_t n)
 
 /* ----------------------------------------------------------------- blocks */
 
-/* What rounding cost this tile; rows: the values before. */
-static void measure(struct convert_worker *w, const struct convert_tensor *t,
-                    const float *rows, int n_rows)
+/* What rounding cost this tile; rows: the values before. cost: as gptq_encode has it. */
+static struct convert_loss measure(struct convert_worker *w,
+                                   const struct convert_tensor *t, const float *rows,
+                                   int n_rows, const double *cost)
 {
-    const enum erne_tensor_role role = t->layout->spec.role;
     const int64_t k = t->layout->k;
-    double err2 = 0, ref2 = 0;
+    struct convert_loss loss = { 0 };
 
     for (int row = 0; row < n_rows; row++) {
         const float *ref = rows + row * k;
@@ -147,12 +149,12 @@ static void measure(struct convert_worker *w, const struct convert_tensor *t,
         for (int64_t i = 0; i < k; i++) {
             const double d = (double)w->decoded[i] - (double)ref[i];
 
-            err2 += d * d;
-            ref2 += (double)ref[i] * (double)ref[i];
+            loss.err2 += d * d;
+            loss.ref2 += (double)ref[i] * (double)ref[i];
         }
     }
-    w->stats.err2[role] += err2;
-    w->stats.ref2[role] += ref2;
+    loss.cost = cost ? *cost : loss.err2;
+    return loss;
 }
 
 /* f16 scales of damaged files may be infinite, which would make NaN of a whole row. */
@@ -193,26 +195,31 @@ static int fail_row(const struct convert_worker *w, const struct convert_tensor 
                      t->layout->k == 1 ? "weight" : "a weight in row", (long long)row);
 }
 
+/* What is known of the tensor's inputs, or NULL. */
+static const float *factor_of(const struct convert_worker *w,
+                              const struct convert_tensor *t)
+{
+    const struct convert_plan *plan = w->pool->plan;
+
+    return t->is_calibrated && plan->calibration
+               ? calibration_factor(plan->calibration, (size_t)(t - plan->tensors))
+               : NULL;
+}
+
 /* One tile of a block: n_rows rows from `first`, their values at `rows`. EINVAL: the
  * scheme cannot hold one of the weights. */
 static int encode_tile(struct convert_worker *w, const struct convert_tensor *t,
-                       int64_t first, const float *rows, int n_rows,
+                       int64_t first, const float *rows, int n_rows, double *cost,
                        struct erne_error *err)
 {
+    const float *factor = factor_of(w, t);
+
     if (t->how == CONVERT_PACK)
         return pack_block(w, t, first, n_rows, err);
-    if (t->is_calibrated) {
-        const struct convert_plan *plan = w->pool->plan;
-        const size_t tensor = (size_t)(t - plan->tensors);
-        const struct gptq_call call = {
-            .scheme = t->scheme,
-            .planes = &t->planes,
-            .factor = calibration_factor(plan->calibration, tensor),
-            .work = w->gptq,
-        };
+    if (factor) {
+        const struct gptq_call call = { t->scheme, &t->planes, factor, w->gptq, cost };
 
-        if (call.factor)
-            return gptq_encode(&w->block, &call, rows, n_rows, t->layout->k);
+        return gptq_encode(&w->block, &call, rows, n_rows, t->layout->k);
     }
     return tile64_encode(&w->block, t->scheme, &t->planes, rows, n_rows, t->layout->k);
 }
@@ -220,19 +227,25 @@ static int encode_tile(struct convert_worker *w, const struct convert_tensor *t,
 static int make_tile(struct convert_worker *w, const struct convert_tensor *t,
                      int64_t first, const float *rows, int n_rows, struct erne_error *err)
 {
-    int st = encode_tile(w, t, first, rows, n_rows, err);
+    double cost = 0.0;
+    int st = encode_tile(w, t, first, rows, n_rows, &cost, err);
 
     if (st == ERNE_EINVAL) { /* one by one: which was it? */
         int row = 0;
 
         while (row + 1 < n_rows &&
-               encode_tile(w, t, first + row, rows + row * t->layout->k, 1, err) !=
+               encode_tile(w, t, first + row, rows + row * t->layout->k, 1, &cost, err) !=
                    ERNE_EINVAL)
             row++;
         return fail_row(w, t, first + row, err);
     }
-    if (st == 0 && t->how == CONVERT_ROUND)
-        measure(w, t, rows, n_rows);
+    if (st == 0 && t->how == CONVERT_ROUND) {
+        const size_t tile = w->pool->first_tile[t - w->pool->plan->tensors] +
+                            (size_t)(first / ERNE_TILE_ROWS);
+
+        w->pool->losses[tile] =
+            measure(w, t, rows, n_rows, factor_of(w, t) ? &cost : NULL);
+    }
     return st;
 }
 
@@ -253,7 +266,7 @@ static int write_piece(struct convert_worker *w, size_t tensor, int64_t tile,
                        uint64_t plane_offset, const void *data, size_t n_bytes,
                        struct erne_error *err)
 {
-    if (n_bytes == 0)
+    if (n_bytes == 0 || !w->pool->writer)
         return ERNE_OK;
     return erne_writer_write(w->pool->writer, tensor,
                              plane_offset + (uint64_t)tile * n_bytes, data, n_bytes, err);
@@ -344,13 +357,14 @@ static bool take_job(struct pool *pool, struct job *job)
 {
     while (pool->tensor < pool->plan->n &&
            (pool->left[pool->tensor] == 0 ||
-            pool->block == pool->plan->tensors[pool->tensor].n_blocks)) {
+            pool->block >= pool->plan->tensors[pool->tensor].n_blocks)) {
         pool->tensor++;
         pool->block = 0;
     }
     if (pool->stop || pool->tensor == pool->plan->n)
         return false;
-    *job = (struct job){ pool->tensor, pool->block++ };
+    *job = (struct job){ pool->tensor, pool->block };
+    pool->block += pool->writer ? 1 : SAMPLE_STRIDE;
     return true;
 }
 
@@ -377,7 +391,7 @@ static int do_job(struct convert_worker *w, struct job job, struct erne_error *e
         return st;
     pool->done_bytes += block_bytes(&pool->plan->tensors[job.tensor], job.block);
     pool->last_tensor = job.tensor;
-    last = pool->left[job.tensor] == 1;
+    last = pool->left[job.tensor] == 1 && pool->writer;
     if (!last) {
         pool->left[job.tensor]--;
         return ERNE_OK;
@@ -452,24 +466,59 @@ static void watch(struct pool *pool, const struct erne_convert_opts *opts)
 
 /* -------------------------------------------------------------------- run */
 
+static size_t count_tiles(const struct convert_tensor *t)
+{
+    return (size_t)((t->layout->n + ERNE_TILE_ROWS - 1) / ERNE_TILE_ROWS);
+}
+
 static int pool_init(struct pool *pool, struct convert_stats *stats,
                      struct erne_error *err)
 {
     const struct convert_plan *plan = pool->plan;
+    size_t n_tiles = 0;
 
     pool->left = calloc(plan->n, sizeof(*pool->left));
-    if (!pool->left || pf_mutex_create(&pool->mutex) < 0 ||
-        pf_cond_create(&pool->changed) < 0)
+    pool->first_tile = calloc(plan->n + 1, sizeof(*pool->first_tile));
+    for (size_t i = 0; pool->first_tile && i < plan->n; i++) {
+        n_tiles += count_tiles(&plan->tensors[i]);
+        pool->first_tile[i + 1] = n_tiles;
+    }
+    pool->losses = calloc(n_tiles + 1, sizeof(*pool->losses));
+    if (!pool->left || !pool->first_tile || !pool->losses ||
+        pf_mutex_create(&pool->mutex) < 0 || pf_cond_create(&pool->changed) < 0)
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
     for (size_t i = 0; i < plan->n; i++) {
-        if (erne_writer_is_done(pool->writer, i)) {
-            stats->n_resumed++;
-            pool->done_bytes += plan->tensors[i].planes.total_bytes;
-        } else {
-            pool->left[i] = plan->tensors[i].n_blocks;
-        }
+        pool->left[i] = plan->tensors[i].n_blocks;
+        if (!pool->writer || !erne_writer_is_done(pool->writer, i))
+            continue;
+        stats->n_resumed++;
+        pool->done_bytes += plan->tensors[i].planes.total_bytes;
+        pool->left[i] = 0;
     }
     return ERNE_OK;
+}
+
+/* Tile by tile, so that it does not matter who made them. */
+static void sum_losses(const struct pool *pool, struct convert_stats *stats)
+{
+    for (size_t i = 0; i < pool->plan->n; i++) {
+        struct convert_loss *sum = &stats->losses[i];
+
+        for (size_t t = pool->first_tile[i]; t < pool->first_tile[i + 1]; t++) {
+            sum->err2 += pool->losses[t].err2;
+            sum->ref2 += pool->losses[t].ref2;
+            sum->cost += pool->losses[t].cost;
+        }
+    }
+}
+
+static void pool_deinit(struct pool *pool)
+{
+    pf_cond_destroy(&pool->changed);
+    pf_mutex_destroy(&pool->mutex);
+    free(pool->left);
+    free(pool->first_tile);
+    free(pool->losses);
 }
 
 static int start_worker(struct convert_worker *w, const struct sizes *sizes,
@@ -493,15 +542,25 @@ static int start_worker(struct convert_worker *w, const struct sizes *sizes,
     return erne_fail(err, st, "cannot start a thread: %s", pf_last_error());
 }
 
-static void stop_worker(struct convert_worker *w, struct convert_stats *stats)
+static void stop_worker(struct convert_worker *w)
 {
     if (w->thread)
         pf_thread_join(&w->thread);
     erne_arena_deinit(&w->arena);
-    for (int role = 0; role < CONVERT_N_ROLES; role++) {
-        stats->err2[role] += w->stats.err2[role];
-        stats->ref2[role] += w->stats.ref2[role];
-    }
+}
+
+int convert_stats_init(struct convert_stats *stats, const struct convert_plan *plan,
+                       struct erne_error *err)
+{
+    *stats = (struct convert_stats){ 0 };
+    stats->losses = calloc(plan->n + 1, sizeof(*stats->losses));
+    return stats->losses ? ERNE_OK : erne_fail(err, ERNE_ENOMEM, "out of memory");
+}
+
+void convert_stats_deinit(struct convert_stats *stats)
+{
+    free(stats->losses);
+    *stats = (struct convert_stats){ 0 };
 }
 
 int convert_run(const struct convert_plan *plan, struct erne_model_writer *writer,
@@ -529,15 +588,15 @@ int convert_run(const struct convert_plan *plan, struct erne_model_writer *write
     if (n > 0)
         watch(&pool, opts);
     for (int i = 0; i < n; i++)
-        stop_worker(&workers[i], stats);
+        stop_worker(&workers[i]);
     if (st == 0 && pool.status < 0) {
         st = pool.status;
         if (err)
             *err = pool.err;
     }
-    pf_cond_destroy(&pool.changed);
-    pf_mutex_destroy(&pool.mutex);
-    free(pool.left);
+    if (st == 0)
+        sum_losses(&pool, stats);
+    pool_deinit(&pool);
     free(workers);
     stats->ns = pf_time_ns() - start;
     return st;

@@ -1,0 +1,18 @@
+/* allot.h -- gives each matrix the scheme that the model needs, under a budget of bits.
+ *
+ * Matrices of one layer and kind are stored alike: a unit. A sample of each is rounded to
+ * every candidate scheme, which tells what the unit would cost by itself (convert_loss).
+ * Then, unit by unit, the exact model runs with that one rounded, and the divergence of
+ * its predictions tells how much the cost matters. budget.h does the rest.
+ */
+#ifndef ERNE_ALLOT_H
+#define ERNE_ALLOT_H
+
+#include "converters/convert.h"
+
+/* Decides all schemes of the plan that are not fixed; opts->target_bpw was checked, and
+ * plan->calibration is there. EINVAL says how many bits it takes at least. */
+int allot_schemes(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                  struct erne_error *err);
+
+#endif

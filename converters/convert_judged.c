@@ -1,0 +1,178 @@
+/* convert_judged.c -- makes a file whose manifest tells what rounding changed: the
+ * tensors go into a file beside it first, which is judged, and are copied from there. */
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "converters/calibrate.h"
+
+/* -------------------------------------------------------------- description */
+
+/* Tensors of the same layer and kind make one line. */
+static bool is_same_line(const struct convert_tensor *a, const struct convert_tensor *b)
+{
+    const struct erne_tensor_spec *s = &a->layout->spec, *t = &b->layout->spec;
+
+    return s->layer >= 0 && s->layer == t->layer && s->role == t->role &&
+           (s->expert >= 0) == (t->expert >= 0) &&
+           erne_scheme_equal(a->scheme, b->scheme);
+}
+
+/* The line of tensor `first` in text; 0 if one before it has its line. Returns its
+ * length. */
+static int write_line(const struct convert_plan *plan, const struct convert_stats *stats,
+                      size_t first, char *text, size_t cap)
+{
+    const struct convert_tensor *t = &plan->tensors[first];
+    char scheme[ERNE_SCHEME_NAME_MAX];
+    double err2 = 0, ref2 = 0;
+
+    if (t->how != CONVERT_ROUND)
+        return 0;
+    for (size_t i = 0; i < first; i++)
+        if (is_same_line(&plan->tensors[i], t))
+            return 0;
+    for (size_t i = first; i < plan->n; i++)
+        if (i == first || is_same_line(&plan->tensors[i], t)) {
+            err2 += stats->losses[i].err2;
+            ref2 += stats->losses[i].ref2;
+        }
+    erne_scheme_name(t->scheme, scheme);
+    return snprintf(text, cap, "%s %s %.5f\n", t->layout->spec.name, scheme,
+                    ref2 > 0 ? sqrt(err2 / ref2) : 0.0);
+}
+
+/* NULL: no memory. */
+static char *write_errors(const struct convert_plan *plan,
+                          const struct convert_stats *stats)
+{
+    enum { LINE_MAX_BYTES = ERNE_SPEC_NAME_MAX + ERNE_SCHEME_NAME_MAX + 24 };
+    char *text = NULL;
+    size_t n = 0, cap = 0;
+
+    for (size_t i = 0; i < plan->n; i++) {
+        if (cap - n < LINE_MAX_BYTES) {
+            char *more = realloc(text, cap = 2 * cap + 16 * LINE_MAX_BYTES);
+
+            if (!more) {
+                free(text);
+                return NULL;
+            }
+            text = more;
+        }
+        n += (size_t)write_line(plan, stats, i, text + n, cap - n);
+    }
+    if (text)
+        text[n] = '\0';
+    return text;
+}
+
+/* Manifests have finite numbers. */
+static float narrow(double x)
+{
+    return x < (double)FLT_MAX ? (float)x : FLT_MAX;
+}
+
+static int describe(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                    const struct convert_stats *stats, const struct judge_score *score,
+                    struct erne_error *err)
+{
+    struct erne_judged_desc *d = &plan->src->desc.judged;
+
+    if (isnan(score->kld) || isnan(score->nll) || isnan(score->nll_base))
+        return erne_fail(err, ERNE_EFORMAT,
+                         "the model computes numbers that are not finite");
+    d->n_tokens = (int32_t)score->n_tokens;
+    d->bits = (float)(8.0 * (double)plan->data_bytes / (double)plan->n_params);
+    d->kld = narrow(score->kld);
+    d->same_top = (float)score->same_top;
+    d->perplexity = narrow(exp(score->nll));
+    d->perplexity_exact = narrow(exp(score->nll_base));
+    d->errors = write_errors(plan, stats);
+    if (!d->errors)
+        return erne_fail(err, ERNE_ENOMEM, "out of memory");
+    return convert_plan_describe(plan, opts, err);
+}
+
+/* ------------------------------------------------------------------- copy */
+
+static int judge_file(struct judge_score *score, const struct convert_plan *plan,
+                      const char *path, struct erne_error *err)
+{
+    const struct judge *judge = calibration_judge(plan->calibration);
+    struct erne_engine_opts opts = erne_engine_opts_default();
+    struct erne_engine *engine;
+    int st;
+
+    opts.n_threads = plan->n_threads;
+    ERNE_TRY(erne_engine_open(&engine, path, &opts, err));
+    st = judge_score(score, judge, engine, judge->n_chunks, err);
+    erne_engine_close(&engine);
+    return st;
+}
+
+static int copy_tensors(struct erne_model_writer *writer,
+                        const struct erne_model_file *mf, struct erne_error *err)
+{
+    for (size_t i = 0; i < mf->n_tensors; i++) {
+        const struct erne_file_tensor *t = &mf->tensors[i];
+
+        ERNE_TRY(erne_writer_write(writer, i, 0, erne_model_file_data(t),
+                                   (size_t)t->n_bytes, err));
+        ERNE_TRY(erne_writer_tensor_done(writer, i, t->xxh3, err));
+    }
+    return ERNE_OK;
+}
+
+/* The tensors of the file at `from` with the plan's manifest. */
+static int copy_file(const struct convert_plan *plan, const char *from, const char *to,
+                     struct erne_error *err)
+{
+    const struct erne_writer_plan wp = convert_writer_plan(plan);
+    struct erne_model_writer *writer;
+    struct erne_model_file mf;
+    size_t n_resumed;
+    int st;
+
+    ERNE_TRY(erne_model_file_open(&mf, from, err));
+    st = erne_writer_open(&writer, to, &wp, &n_resumed, err);
+    if (st == 0) {
+        st = copy_tensors(writer, &mf, err);
+        if (st == 0)
+            st = convert_golden_write(plan, writer, err);
+        if (st == 0)
+            st = erne_writer_finish(&writer, err);
+        else
+            erne_writer_abandon(&writer);
+    }
+    erne_model_file_close(&mf);
+    return st;
+}
+
+static int write_judged(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                        const char *path, struct convert_stats *stats,
+                        struct erne_error *err)
+{
+    struct judge_score score;
+
+    ERNE_TRY(convert_write_aside(plan, path, opts, stats, err));
+    ERNE_TRY(judge_file(&score, plan, path, err));
+    ERNE_TRY(describe(plan, opts, stats, &score, err));
+    return copy_file(plan, path, opts->dst, err);
+}
+
+int convert_write_judged(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                         struct convert_stats *stats, struct erne_error *err)
+{
+    char *path = convert_path(opts, ".judged");
+    int st;
+
+    if (!path)
+        return erne_fail(err, ERNE_ENOMEM, "out of memory");
+    st = write_judged(plan, opts, path, stats, err);
+    convert_drop(path);
+    free(path);
+    return st;
+}

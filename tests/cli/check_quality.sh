@@ -1,0 +1,70 @@
+#!/bin/sh
+# check_quality.sh -- what rounding costs small models stays what it was: the divergences
+# of quality.csv, within a tenth, which is more than instruction sets and libraries
+# change. A change that moves them on purpose changes that table, too.
+# Conditions are quoted for check, which evaluates them.
+# shellcheck disable=SC2016 source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+head -c 4000 "$2/data/northanger.txt" >"$scratch/prose"
+tail -c 2000 "$2/data/northanger.txt" >"$scratch/text"
+
+# measure MODEL OPTION... -- $kld: how far its predictions move, $bits: its size
+measure() {
+    src=$golden/$1
+    shift
+    expect 0 '' convert "$src" -o "$scratch/rounded.erne" --force --chat-template none \
+        -t 1 "$@"
+    bits=$(sed -n 's/^  file .*, \([0-9.]*\) bits a weight.*/\1/p' "$out")
+    expect 0 'Same top token' eval kld "$scratch/rounded.erne" --base "$scratch/base" \
+        -t 1 -ctk f32
+    kld=$(sed -n 's/^Mean  *KLD *: *\([0-9.]*\) .*/\1/p' "$out")
+}
+
+# A line: the model, the most bits a weight, the divergence, the options.
+last=
+while IFS=, read -r name most want options; do
+    case $name in '#'* | '') continue ;; esac
+    if [ "$name" != "$last" ]; then
+        expect 0 '' convert "$golden/$name" -o "$scratch/exact.erne" --scheme f32 \
+            --force --chat-template none
+        expect 0 '' eval perplexity "$scratch/exact.erne" -f "$scratch/text" -c 256 \
+            -t 1 -ctk f32 --save-base "$scratch/base"
+        last=$name
+    fi
+    case $options in *--calibrate*) options="$options $scratch/prose" ;; esac
+    # shellcheck disable=SC2086  # words
+    measure "$name" $options
+    last_options=$options
+    check 'awk "BEGIN { exit !($bits <= $most) }"' "$name $options: $bits bits"
+    check 'awk "BEGIN { d = $kld / $want - 1; exit !(d > -0.1 && d < 0.1) }"' \
+        "$name $options: KL divergence $kld, was $want"
+done <"$(dirname "$0")/quality.csv"
+
+# What a calibrated file says of itself.
+expect 0 'kl_divergence: 0.' inspect "$scratch/rounded.erne"
+expect 0 '"exact_perplexity": ' inspect --json "$scratch/rounded.erne"
+expect 0 'every hash matches' verify "$scratch/rounded.erne"
+cp "$scratch/rounded.erne" "$scratch/first.erne"
+# shellcheck disable=SC2086
+expect 0 '' convert "$golden/$last" -o "$scratch/rounded.erne" --force \
+    --chat-template none -t 2 $last_options
+check 'cmp -s "$scratch/first.erne" "$scratch/rounded.erne"' 'threads change the choice'
+
+# Budgets that cannot be.
+no() {
+    text=$1
+    shift
+    expect 2 "$text" convert "$golden/hub" -o "$scratch/no.erne" --chat-template none "$@"
+}
+no 'needs a text to measure with' --target-bpw 4
+no 'is not a number of bits' --target-bpw 4x --calibrate "$scratch/prose"
+no 'without --scheme' --target-bpw 4 --calibrate "$scratch/prose" --scheme w4
+no 'without --dry-run' --target-bpw 4 --calibrate "$scratch/prose" --dry-run
+no '1.5 bits a weight are too few: it takes 2.' --target-bpw 1.5 \
+    --calibrate "$scratch/prose"
+expect 2 'too few for vision' convert "$golden/vl" -o "$scratch/no.erne" \
+    --chat-template none --target-bpw 20,vision=2 --calibrate "$scratch/prose"
+check '[ -z "$(find "$scratch" -name "*.erne.*" -o -name "no.erne")" ]' 'left behind'
+
+finish
