@@ -23,6 +23,8 @@ struct cpu_backend {
     size_t scratch_bytes;
     atomic_int n_arrived; /* threads waiting at the barrier */
     atomic_uint round;    /* barriers passed */
+    char apart[64];       /* those who wait must not slow down those who work */
+    atomic_llong n_taken; /* units of work since the last barrier */
 };
 
 static inline struct cpu_backend *cpu_of(struct erne_backend *be)
@@ -41,6 +43,11 @@ struct cpu_range {
     int64_t first, end;
 };
 struct cpu_range cpu_share(int64_t n);
+
+/* The next unit of work since the last barrier, from 0 on, for whoever comes first: a
+ * thread that is held up does less. For phases whose units do not touch each other's
+ * results and take long enough, many thousands of cycles, to be asked for. */
+int64_t cpu_take(struct cpu_backend *cpu);
 
 /* Row `row` of an f32 activation. */
 static inline float *cpu_row(const struct erne_tensor *t, int64_t row)

@@ -206,11 +206,13 @@ static float *dst_of(const struct erne_node *node, const struct shape *s, int64_
 }
 
 /* Every unit is done with its rows. */
-static void run_batch(const struct cpu_backend *cpu, const struct erne_node *node,
+static void run_batch(struct cpu_backend *cpu, const struct erne_node *node,
                       const struct shape *s, const struct lane *lane)
 {
-    /* Every n-th, because later tokens see more pages. */
-    for (int64_t i = cpu_thread(); i < s->n_chunks * s->n_kv_heads; i += cpu_team()) {
+    const int64_t n_units = s->n_chunks * s->n_kv_heads;
+
+    /* The last tokens first, since they see the most pages. */
+    for (int64_t i; (i = n_units - 1 - cpu_take(cpu)) >= 0;) {
         struct unit u = { .kv_head = i % s->n_kv_heads,
                           .t = i / s->n_kv_heads * s->unit_tok };
 

@@ -31,6 +31,7 @@ void cpu_barrier(struct cpu_backend *cpu)
 
     if (atomic_fetch_add(&cpu->n_arrived, 1) + 1 == cpu_team()) {
         atomic_store(&cpu->n_arrived, 0);
+        atomic_store(&cpu->n_taken, 0);
         atomic_fetch_add(&cpu->round, 1);
         return;
     }
@@ -46,6 +47,11 @@ struct cpu_range cpu_share(int64_t n)
 {
     const int64_t thread = cpu_thread(), team = cpu_team();
     return (struct cpu_range){ n * thread / team, n * (thread + 1) / team };
+}
+
+int64_t cpu_take(struct cpu_backend *cpu)
+{
+    return atomic_fetch_add(&cpu->n_taken, 1);
 }
 
 /* A step as the whole team sees it. Two statuses in turn: a thread that is a node ahead
@@ -83,6 +89,7 @@ static int cpu_run(struct erne_backend *be, struct erne_node *const *nodes,
         return ERNE_ECANCELLED;
     atomic_init(&team.status[0], ERNE_OK);
     atomic_init(&team.status[1], ERNE_OK);
+    atomic_store(&cpu->n_taken, 0);
 #pragma omp parallel num_threads(cpu->n_threads)
     {
         /* For this thread and region only: oneDNN must neither nest a team in ours nor

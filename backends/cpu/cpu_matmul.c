@@ -109,6 +109,8 @@ static size_t float_scratch(struct erne_backend *be, const struct erne_node *nod
 
 /* --------------------------------------------------------------- integer */
 
+enum { MANY_TOKENS = 8 }; /* at which a product takes longer than its weights' reading */
+
 static void push_q8(struct cpu_q8 *q, struct erne_arena *arena,
                     const struct cpu_activations *x)
 {
@@ -156,30 +158,40 @@ void cpu_count_from(int32_t *list, int64_t first, int64_t n)
         list[i] = (int32_t)(first + i);
 }
 
+/* One tile with up to CPU_CHUNK quantised tokens from t on. */
+static void int_tile(struct cpu_backend *cpu, const struct erne_node *node,
+                     const struct cpu_activations *x, int64_t tile, int64_t t, int64_t n)
+{
+    const struct erne_tensor *w = node->src[ERNE_SRC_W];
+    const struct cpu_tile weights = cpu_tile_of(cpu, w, tile);
+    float *acc = (float *)(void *)(cpu->scratch + (size_t)cpu_thread() * ACC_BYTES);
+    int32_t from[CPU_CHUNK];
+    cpu_count_from(from, t, n);
+    cpu->kernels.tile_int[w->scheme.codec](acc, &weights, x, from, n);
+    cpu_finish_tile(cpu, node, tile, t, n, acc);
+}
+
 /* x: [T, K], W: tile64 w8, w4 or w2 [N, K], dst: [T, N'] */
 static int int_run(struct erne_backend *be, const struct erne_node *node,
                    const struct erne_step *step)
 {
     struct cpu_backend *cpu = cpu_of(be);
-    const struct erne_tensor *w = node->src[ERNE_SRC_W];
-    const int64_t n_tok = erne_tensor_rows(node->dst, step);
-    const struct cpu_range rows = cpu_share(n_tok), tiles = cpu_share(cpu_n_tiles(node));
-    float *acc = (float *)(void *)(cpu->scratch + (size_t)cpu_thread() * ACC_BYTES);
+    const int64_t n_tok = erne_tensor_rows(node->dst, step), n_tiles = cpu_n_tiles(node);
+    const int64_t n_chunks = (n_tok + CPU_CHUNK - 1) / CPU_CHUNK;
+    const struct cpu_range rows = cpu_share(n_tok), tiles = cpu_share(n_tiles);
     struct erne_arena arena = { cpu->scratch, cpu_acc_bytes(cpu), cpu->scratch_bytes };
     const struct cpu_activations x = push_activations(&arena, node);
     for (int64_t t = rows.first; t < rows.end; t++)
         cpu->kernels.quantise(&x, t, cpu_row(node->src[ERNE_SRC_X], t));
     cpu_barrier(cpu);
-    for (int64_t t = 0; t < n_tok; t += CPU_CHUNK) {
-        const int64_t n = cpu_min(CPU_CHUNK, n_tok - t);
-        int32_t from[CPU_CHUNK];
-        cpu_count_from(from, t, n);
-        for (int64_t tile = tiles.first; tile < tiles.end; tile++) {
-            const struct cpu_tile weights = cpu_tile_of(cpu, w, tile);
-            memset(acc, 0, (size_t)n * ERNE_TILE_ROWS * sizeof *acc);
-            cpu->kernels.tile_int[w->scheme.codec](acc, &weights, &x, from, n);
-            cpu_finish_tile(cpu, node, tile, t, n, acc);
-        }
+    /* A few tokens are a stream over the weights, and a stream is best left whole. */
+    for (int64_t tile = tiles.first; n_tok < MANY_TOKENS && tile < tiles.end; tile++)
+        int_tile(cpu, node, &x, tile, 0, n_tok);
+    if (n_tok < MANY_TOKENS)
+        return ERNE_OK;
+    for (int64_t u = cpu_take(cpu); u < n_chunks * n_tiles; u = cpu_take(cpu)) {
+        const int64_t t = u / n_tiles * CPU_CHUNK;
+        int_tile(cpu, node, &x, u % n_tiles, t, cpu_min(CPU_CHUNK, n_tok - t));
     }
     return ERNE_OK;
 }

@@ -152,11 +152,12 @@ static void multiply(const struct moe *m, const struct erne_tensor *w, int64_t t
 {
     const struct cpu_tile weights = cpu_tile_of(m->cpu, w, tile);
     const int64_t k = w->dim[1];
-    memset(m->acc, 0, (size_t)n * ERNE_TILE_ROWS * sizeof(float));
-    if (m->is_int)
+    if (m->is_int) {
         m->cpu->kernels.tile_int[w->scheme.codec](m->acc, &weights, in->x, in->from, n);
-    else
-        m->cpu->kernels.tile_float[w->scheme.codec](m->acc, &weights, in->rows, k, n, k);
+        return;
+    }
+    memset(m->acc, 0, (size_t)n * ERNE_TILE_ROWS * sizeof(float));
+    m->cpu->kernels.tile_float[w->scheme.codec](m->acc, &weights, in->rows, k, n, k);
 }
 
 /* Hidden values of one expert's slots from one tile of its gate and up rows. */

@@ -2,7 +2,7 @@
  * a tile is a contiguous matrix [K, 64] that oneDNN knows as BA16a64b (f32) or BA16a64b2a
  * (bf16). The only file that knows oneDNN, versions 2.6 and 3.x.
  *
- * oneDNN is handed one tile and CPU_CHUNK tokens at a time, inside our own team, where it
+ * oneDNN is handed one tile and a few tokens at a time, inside our own team, where it
  * stays on its thread: so its sums cannot depend on the number of threads. Tokens beyond
  * the last whole chunk go to the own kernels. Where oneDNN has only its reference code
  * for these layouts (2.6 for bf16 without AVX512_BF16), the node is declined.
@@ -25,6 +25,8 @@ const char *cpu_onednn_version(char buf[32])
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { ROWS = 48 }; /* tokens a call */
 
 const char *cpu_onednn_version(char buf[32])
 {
@@ -107,7 +109,7 @@ struct lane {
     dnnl_memory_t mem[N_MD], pad; /* pad: oneDNN's scratchpad */
 };
 
-/* A product of CPU_CHUNK tokens and one tile. */
+/* A product of ROWS tokens and one tile. */
 struct state {
     dnnl_engine_t engine;
     dnnl_primitive_attr_t attr;
@@ -148,14 +150,14 @@ static int64_t src_stride(const struct erne_node *node)
     return is_bf16(node) ? x->dim[1] : x->stride;
 }
 
-/* x [CPU_CHUNK, K] times a tile [K, 64], both of the weights' type, to f32. */
+/* x [ROWS, K] times a tile [K, 64], both of the weights' type, to f32. */
 static dnnl_status_t describe(struct state *s, const struct erne_node *node)
 {
     const int64_t k = node->src[ERNE_SRC_X]->dim[1];
     const dnnl_data_type_t type = is_bf16(node) ? dnnl_bf16 : dnnl_f32;
     const dnnl_format_tag_t tag = is_bf16(node) ? dnnl_BA16a64b2a : dnnl_BA16a64b;
-    const dnnl_dims_t x = { CPU_CHUNK, k }, x_strides = { src_stride(node), 1 };
-    const dnnl_dims_t w = { k, ERNE_TILE_ROWS }, y = { CPU_CHUNK, ERNE_TILE_ROWS };
+    const dnnl_dims_t x = { ROWS, k }, x_strides = { src_stride(node), 1 };
+    const dnnl_dims_t w = { k, ERNE_TILE_ROWS }, y = { ROWS, ERNE_TILE_ROWS };
     const dnnl_dims_t y_strides = { ERNE_TILE_ROWS, 1 };
     dnnl_status_t st = md_create(&s->md[SRC], x, type, x_strides, dnnl_format_tag_undef);
     if (st == dnnl_success)
@@ -218,7 +220,7 @@ static bool is_suited(const struct cpu_backend *cpu, const struct erne_node *nod
     const struct erne_tensor *w = node->src[ERNE_SRC_W];
     const uint8_t codec = w->scheme.codec;
     return (codec == ERNE_CODEC_F32 || codec == ERNE_CODEC_BF16) &&
-           node->dst->dim[0] >= CPU_CHUNK && w->dim[1] == w->planes.k_pad &&
+           node->dst->dim[0] >= ROWS && w->dim[1] == w->planes.k_pad &&
            cpu->isa == cpu_isa_detect();
 }
 
@@ -297,7 +299,7 @@ static int run(struct erne_backend *be, const struct erne_node *node,
     const struct state *s = node->state;
     const struct erne_tensor *x = node->src[ERNE_SRC_X];
     const int64_t n_tok = erne_tensor_rows(node->dst, step);
-    const int64_t whole = n_tok / CPU_CHUNK * CPU_CHUNK;
+    const int64_t whole = n_tok / ROWS * ROWS;
     const struct cpu_range tiles = cpu_share(cpu_n_tiles(node));
     const size_t thread = (size_t)cpu_thread(), team = (size_t)s->n_lanes;
     const size_t acc_bytes = cpu_acc_bytes(cpu);
@@ -306,14 +308,14 @@ static int run(struct erne_backend *be, const struct erne_node *node,
     uint16_t *rounded = (uint16_t *)(void *)(pads + team * s->pad_bytes);
     if (is_bf16(node))
         round_activations(cpu, rounded, node, whole);
-    for (int64_t t = 0; t < whole; t += CPU_CHUNK) {
+    for (int64_t t = 0; t < whole; t += ROWS) {
         void *src = is_bf16(node) ? (void *)(rounded + t * x->dim[1]) : cpu_row(x, t);
         for (int64_t tile = tiles.first; tile < tiles.end; tile++) {
             const struct cpu_tile w = cpu_tile_of(cpu, node->src[ERNE_SRC_W], tile);
             if (multiply(s, src, w.codes, acc, pads + thread * s->pad_bytes) !=
                 dnnl_success)
                 return ERNE_EFAIL;
-            cpu_finish_tile(cpu, node, tile, t, CPU_CHUNK, acc);
+            cpu_finish_tile(cpu, node, tile, t, ROWS, acc);
         }
     }
     cpu_float_rows(cpu, node, whole, n_tok);

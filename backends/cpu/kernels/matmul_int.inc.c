@@ -4,6 +4,8 @@
  *
  * With codes c (weights) and q (activations) a block adds, per row,
  *     scale_x * scale_w * (sum c q - zero * sum q) + minimum * scale_x * sum q.
+ * Where a row has a single scale_w and no minimum, it is multiplied by at the end: with
+ * the others that takes the units of the dot products for one turn in nine.
  */
 
 /* Four vectors side by side. Sums that live through a loop are single names instead: gcc
@@ -31,102 +33,124 @@ static inline vi dot(vi acc, vi w, vi x, int bits)
     return bits == 8 ? i_dot_w8(acc, w, x) : i_dot_u4(acc, w, x);
 }
 
-/* A block of weights. */
-struct block {
-    const uint8_t *codes;         /* packed, or expanded [n / 4][64][4] */
-    const float *scales, *minima; /* [64]; minima NULL for symmetric schemes */
+/* What weights are: constants wherever they are handed on. */
+struct kind {
+    int bits;
+    bool per_row; /* one scale a row and no minimum */
+};
+
+/* Blocks of weights that follow each other. */
+struct run {
+    const uint8_t *codes;         /* packed, or expanded [n_blocks, n / 4, 64, 4] */
+    const float *scales, *minima; /* [n_blocks, 64], or NULL: per_row, symmetric */
     float zero;
-    int n; /* inputs */
+    int n, n_blocks; /* inputs a block, blocks */
 };
 
-/* Block b of the tile, codes as they are in the file; buf [2][64] takes its scales and
- * minima. */
-static inline struct block load_block_of(float *buf, const struct cpu_tile *w,
-                                         const struct cpu_activations *x, int64_t b,
-                                         int bits)
+/* Where a run's scales and minima are widened to. */
+struct run_scales {
+    _Alignas(64) float scales[N_RUN * ERNE_TILE_ROWS], minima[N_RUN * ERNE_TILE_ROWS];
+};
+
+/* Blocks b .. b + n of the tile, codes as they are in the file. */
+static inline struct run load_run(struct run_scales *buf, const struct cpu_tile *w,
+                                  const struct cpu_activations *x, int64_t b, int n,
+                                  struct kind kind)
 {
-    const int64_t at = b * x->block / w->group * ERNE_TILE_ROWS;
-    for (int i = 0; i < ERNE_TILE_ROWS; i += VL) {
-        v_store(buf + i, v_load_f16(w->scales + at + i));
-        if (w->minima != NULL)
-            v_store(buf + ERNE_TILE_ROWS + i, v_load_f16(w->minima + at + i));
+    for (int i = 0; i < n && !kind.per_row; i++) {
+        const int64_t at = (b + i) * x->block / w->group * ERNE_TILE_ROWS;
+        for (int row = 0; row < ERNE_TILE_ROWS; row += VL) {
+            const int to = i * ERNE_TILE_ROWS + row;
+            v_store(buf->scales + to, v_load_f16(w->scales + at + row));
+            if (w->minima != NULL)
+                v_store(buf->minima + to, v_load_f16(w->minima + at + row));
+        }
     }
-    return (struct block){ .codes = w->codes + b * x->block * 8 * bits,
-                           .scales = buf,
-                           .minima = w->minima != NULL ? buf + ERNE_TILE_ROWS : NULL,
-                           .zero = w->zero,
-                           .n = x->block };
-}
-
-/* The same block of tokens' activations: token i's codes are codes + i * n. */
-struct inputs {
-    const int8_t *codes;
-    const float *scale;
-    const int32_t *sum;
-};
-
-static inline struct inputs inputs_of(const struct cpu_activations *x,
-                                      const struct cpu_q8 *q, int64_t b)
-{
-    const int64_t at = b * x->n_tok;
-    return (struct inputs){ q->codes + at * x->block, q->scale + at, q->sum + at };
+    return (struct run){ .codes = w->codes + b * x->block * 8 * kind.bits,
+                         .scales = kind.per_row ? NULL : buf->scales,
+                         .minima = w->minima != NULL ? buf->minima : NULL,
+                         .zero = w->zero,
+                         .n = x->block,
+                         .n_blocks = n };
 }
 
 /* What a sum starts from, so that whole zero points are paid for in integers. */
-static inline int32_t start_of(const struct block *w, int32_t sum, int bits)
+static inline int32_t start_of(const struct run *w, int32_t sum, struct kind kind)
 {
-    return bits == 2 ? 0 : -(int32_t)w->zero * sum;
+    return kind.bits == 2 ? 0 : -(int32_t)w->zero * sum;
 }
 
-/* acc [VL] += scale * scales * (sums - off), the zero point 1.5 of w2. */
-static inline void add_sums(float *acc, vi sums, vf scale, vf scales, float off, int bits)
+/* A block of one token's activations times the block's 4 VL rows at hand. */
+struct term {
+    vf scale;  /* of the activations */
+    float off; /* what w2, whose zero point is 1.5, has too much */
+    float sum; /* scale times the codes' sum, for minima */
+    const float *scales, *minima;
+};
+
+static inline struct term term_of(const struct run *w, int at, float scale, int32_t sum)
 {
-    vf y = v_from_i32(sums);
-    if (bits == 2)
-        y = v_sub(y, v_set1(off));
-    v_store(acc, v_fma(y, v_mul(scale, scales), v_load(acc)));
+    return (struct term){ v_set1(scale), w->zero * (float)sum, scale * (float)sum,
+                          w->scales + at, w->minima != NULL ? w->minima + at : NULL };
 }
 
-/* acc [4 VL] += minima * m */
-static inline void add_minima(float *acc, const float *minima, float m)
+/* acc + what `sums` are worth, for rows i .. i + VL of the term's. */
+static inline vf add_term(vf acc, vi sums, const struct term *t, int i, struct kind kind)
 {
-    for (int i = 0; i < 4 * VL; i += VL)
-        v_store(acc + i, v_fma(v_set1(m), v_load(minima + i), v_load(acc + i)));
+    vf y = v_from_i32(sums), scale = t->scale;
+    if (kind.bits == 2)
+        y = v_sub(y, v_set1(t->off));
+    if (!kind.per_row)
+        scale = v_mul(scale, v_load(t->scales + i));
+    acc = v_fma(y, scale, acc);
+    if (!kind.per_row && t->minima != NULL)
+        acc = v_fma(v_set1(t->sum), v_load(t->minima + i), acc);
+    return acc;
 }
 
-/* Token m of a group: where it is among the inputs and in acc, and its four sums. */
-#define SUMS(m)                                              \
-    const int8_t *q##m = x->codes + (int64_t)from[m] * w->n; \
-    float *y##m = acc + ERNE_TILE_ROWS * to[m] + row;        \
-    const float scale##m = x->scale[from[m]];                \
-    const int32_t sum##m = x->sum[from[m]];                  \
-    vi a##m = i_set1(start_of(w, sum##m, bits)), b##m = a##m, c##m = a##m, d##m = a##m;
+/* Token m of a group: four integer sums over a block, and four results. */
+#define DECLARE(m)             \
+    vi a##m, b##m, c##m, d##m; \
+    vf e##m, f##m, g##m, h##m; \
+    float *const y##m = acc + ERNE_TILE_ROWS * (m) + row;
+#define START(m, SUM)                      \
+    a##m = i_set1(start_of(w, SUM, kind)); \
+    b##m = c##m = d##m = a##m;
 #define PIN(m) I_PIN(a##m, b##m, c##m, d##m)
-#define ADD_SUMS(m)                                                      \
-    {                                                                    \
-        const vf scale = v_set1(scale##m);                               \
-        const float off = w->zero * (float)sum##m;                       \
-        add_sums(y##m, a##m, scale, s.a, off, bits);                     \
-        add_sums(y##m + VL, b##m, scale, s.b, off, bits);                \
-        add_sums(y##m + 2 * VL, c##m, scale, s.c, off, bits);            \
-        add_sums(y##m + 3 * VL, d##m, scale, s.d, off, bits);            \
-        if (w->minima != NULL)                                           \
-            add_minima(y##m, w->minima + row, scale##m * (float)sum##m); \
+#define LOAD(m)                   \
+    e##m = v_load(y##m);          \
+    f##m = v_load(y##m + VL);     \
+    g##m = v_load(y##m + 2 * VL); \
+    h##m = v_load(y##m + 3 * VL);
+#define STORE(m)                  \
+    v_store(y##m, e##m);          \
+    v_store(y##m + VL, f##m);     \
+    v_store(y##m + 2 * VL, g##m); \
+    v_store(y##m + 3 * VL, h##m);
+#define ADD(m, SCALE, SUM, AT)                                       \
+    {                                                                \
+        const struct term term = term_of(w, (AT) + row, SCALE, SUM); \
+        e##m = add_term(e##m, a##m, &term, 0, kind);                 \
+        f##m = add_term(f##m, b##m, &term, VL, kind);                \
+        g##m = add_term(g##m, c##m, &term, 2 * VL, kind);            \
+        h##m = add_term(h##m, d##m, &term, 3 * VL, kind);            \
     }
 
 /* ------------------------------------- one token: unpacked in registers */
 
-static inline void block_one(float *acc, const struct block *w, const struct inputs *x,
-                             int bits)
+/* acc [64] += the run's only block times codes [w->n]. */
+static inline void block_one(float *acc, const struct run *w, const int8_t *codes,
+                             float scale, int32_t sum, struct kind kind)
 {
-    static const int32_t from[1] = { 0 }, to[1] = { 0 };
+    const int bits = kind.bits;
     for (int row = 0; row < ERNE_TILE_ROWS; row += 4 * VL) {
         const uint8_t *p = w->codes + 4 * row;
-        SUMS(0)
+        DECLARE(0)
+        START(0, sum)
         for (int i = 0; i < w->n; i += 32 / bits, p += 256) {
             struct vi4 line = load_line(p);
             for (int part = 0; part < 8 / bits; part++) {
-                vi v = i_set4(q0 + i + 4 * part);
+                vi v = i_set4(codes + i + 4 * part);
                 a0 = dot(a0, unpack(line.a, bits, part), v, bits);
                 b0 = dot(b0, unpack(line.b, bits, part), v, bits);
                 c0 = dot(c0, unpack(line.c, bits, part), v, bits);
@@ -134,34 +158,33 @@ static inline void block_one(float *acc, const struct block *w, const struct inp
             }
             PIN(0)
         }
-        const struct vf4 s = load_f32((const uint8_t *)(w->scales + row));
-        ADD_SUMS(0)
+        LOAD(0)
+        ADD(0, scale, sum, 0)
+        STORE(0)
     }
 }
 
 static inline void tile_one(float *acc, const struct cpu_tile *w,
-                            const struct cpu_activations *x, int64_t t, int bits)
+                            const struct cpu_activations *x, int64_t t, struct kind kind)
 {
-    _Alignas(64) float buf[2 * ERNE_TILE_ROWS];
+    struct run_scales buf;
     for (int64_t b = 0; b < x->n_blocks; b++) {
-        const struct block block = load_block_of(buf, w, x, b, bits);
-        struct inputs in = inputs_of(x, &x->coarse, b);
-        in = (struct inputs){ in.codes + t * x->block, in.scale + t, in.sum + t };
-        block_one(acc, &block, &in, bits);
-        if (x->fine.scale[b * x->n_tok + t] == 0.0f)
-            continue;
-        in = inputs_of(x, &x->fine, b);
-        in = (struct inputs){ in.codes + t * x->block, in.scale + t, in.sum + t };
-        block_one(acc, &block, &in, bits);
+        const struct run run = load_run(&buf, w, x, b, 1, kind);
+        const int64_t at = b * x->n_tok + t;
+        block_one(acc, &run, x->coarse.codes + at * x->block, x->coarse.scale[at],
+                  x->coarse.sum[at], kind);
+        if (x->fine.scale[at] != 0.0f)
+            block_one(acc, &run, x->fine.codes + at * x->block, x->fine.scale[at],
+                      x->fine.sum[at], kind);
     }
 }
 
-/* --------------------- many tokens: a block is expanded once for them all */
+/* -------------------- many tokens: a run is expanded once for them all */
 
-/* Codes of a block to one byte each: dst [n / 4][64][4]. */
-static inline void expand(uint8_t *dst, const uint8_t *codes, int n, int bits)
+/* Codes of n inputs to one byte each: dst [n / 4][64][4]. */
+static inline void expand(uint8_t *dst, const uint8_t *codes, int64_t n, int bits)
 {
-    for (int i = 0; i < n; i += 32 / bits, codes += 256) {
+    for (int64_t i = 0; i < n; i += 32 / bits, codes += 256) {
         for (int row = 0; row < 256; row += 4 * VL) {
             vi line = i_load(codes + row);
             for (int part = 0; part < 8 / bits; part++)
@@ -170,6 +193,10 @@ static inline void expand(uint8_t *dst, const uint8_t *codes, int n, int bits)
     }
 }
 
+#define COARSE(m)                                        \
+    const int64_t at##m = block * x->n_tok + from[m];    \
+    const int8_t *q##m = x->coarse.codes + at##m * w->n; \
+    START(m, x->coarse.sum[at##m])
 #define DOTS(m)                            \
     {                                      \
         vi v = i_set4(q##m + 4 * i);       \
@@ -178,92 +205,116 @@ static inline void expand(uint8_t *dst, const uint8_t *codes, int n, int bits)
         c##m = dot(c##m, line.c, v, bits); \
         d##m = dot(d##m, line.d, v, bits); \
     }
+#define ADD_COARSE(m) \
+    ADD(m, x->coarse.scale[at##m], x->coarse.sum[at##m], r *ERNE_TILE_ROWS)
+#define ADD_FINE(m)                                                         \
+    if (x->fine.scale[at##m] != 0.0f) {                                     \
+        q##m = x->fine.codes + at##m * w->n;                                \
+        START(m, x->fine.sum[at##m])                                        \
+        for (int i = 0; i < w->n / 4; i++) {                                \
+            const struct vi4 line = load_line(codes + 256 * i);             \
+            DOTS(m)                                                         \
+            PIN(m)                                                          \
+        }                                                                   \
+        ADD(m, x->fine.scale[at##m], x->fine.sum[at##m], r *ERNE_TILE_ROWS) \
+    }
 
-/* acc [.., 64] += the expanded block times inputs from[m], added to row to[m]. */
+/* acc [.., 64] += the expanded run times its blocks, b and on, of tokens from[m]. Results
+ * stay in registers for the run where there are enough of them: storing them after every
+ * block takes as long as one in nine of the products. */
 #define GROUP_FUNCTION(NAME, ROWS)                                                     \
-    static inline void NAME(float *acc, const struct block *w, const struct inputs *x, \
-                            const int32_t *from, const int32_t *to, int bits)          \
+    static inline void NAME(float *acc, const struct run *w,                           \
+                            const struct cpu_activations *x, int64_t b,                \
+                            const int32_t *from, bool has_fine, struct kind kind)      \
     {                                                                                  \
+        const int bits = kind.bits;                                                    \
         for (int row = 0; row < ERNE_TILE_ROWS; row += 4 * VL) {                       \
-            ROWS(SUMS)                                                                 \
-            for (int i = 0; i < w->n / 4; i++) {                                       \
-                struct vi4 line = load_line(w->codes + 256 * i + 4 * row);             \
-                ROWS(DOTS)                                                             \
-                ROWS(PIN)                                                              \
+            ROWS(DECLARE)                                                              \
+            ROWS(LOAD)                                                                 \
+            for (int r = 0; r < w->n_blocks; r++) {                                    \
+                const uint8_t *codes = w->codes + ERNE_TILE_ROWS * r * w->n + 4 * row; \
+                const int64_t block = b + r;                                           \
+                ROWS(COARSE)                                                           \
+                for (int i = 0; i < w->n / 4; i++) {                                   \
+                    const struct vi4 line = load_line(codes + 256 * i);                \
+                    ROWS(DOTS)                                                         \
+                    ROWS(PIN)                                                          \
+                }                                                                      \
+                ROWS(ADD_COARSE)                                                       \
+                if (has_fine) {                                                        \
+                    ROWS(ADD_FINE)                                                     \
+                }                                                                      \
             }                                                                          \
-            const struct vf4 s = load_f32((const uint8_t *)(w->scales + row));         \
-            ROWS(ADD_SUMS)                                                             \
+            ROWS(STORE)                                                                \
         }                                                                              \
     }
-GROUP_FUNCTION(group_many, VEC_ROWS)
-GROUP_FUNCTION(group_few, FEW_ROWS)
+GROUP_FUNCTION(group_many, INT_ROWS)
 GROUP_FUNCTION(group_one, ONE_ROW)
-#undef SUMS
-#undef ADD_SUMS
-#undef DOTS
+#undef DECLARE
+#undef START
 #undef PIN
+#undef LOAD
+#undef STORE
+#undef ADD
+#undef COARSE
+#undef DOTS
+#undef ADD_COARSE
+#undef ADD_FINE
 #undef GROUP_FUNCTION
-
-/* acc [.., 64] += the block times n inputs. */
-static inline void add_block(float *acc, const struct block *w, const struct inputs *x,
-                             const int32_t *from, const int32_t *to, int64_t n, int bits)
-{
-    int64_t i = 0;
-    for (; i + N_VEC_ROWS <= n; i += N_VEC_ROWS)
-        group_many(acc, w, x, from + i, to + i, bits);
-    for (; i + N_FEW_ROWS <= n; i += N_FEW_ROWS)
-        group_few(acc, w, x, from + i, to + i, bits);
-    for (; i < n; i++)
-        group_one(acc, w, x, from + i, to + i, bits);
-}
-
-/* Which of n tokens have a fine part in the block. */
-static inline int64_t find_fine(int32_t *fine_from, int32_t *fine_to, const float *scale,
-                                const int32_t *from, int64_t n)
-{
-    int64_t n_fine = 0;
-    for (int32_t i = 0; i < n; i++) {
-        fine_from[n_fine] = from[i];
-        fine_to[n_fine] = i;
-        n_fine += scale[from[i]] != 0.0f;
-    }
-    return n_fine;
-}
 
 static inline void tile_many(float *acc, const struct cpu_tile *w,
                              const struct cpu_activations *x, const int32_t *from,
-                             int64_t n, int bits)
+                             int64_t n, struct kind kind)
 {
-    _Alignas(64) uint8_t codes[64 * ERNE_TILE_ROWS];
-    _Alignas(64) float buf[2 * ERNE_TILE_ROWS];
-    int32_t to[CPU_CHUNK], fine_from[CPU_CHUNK], fine_to[CPU_CHUNK];
+    _Alignas(64) uint8_t codes[N_RUN * 64 * ERNE_TILE_ROWS];
+    struct run_scales buf;
     bool has_fine = false;
-    for (int32_t i = 0; i < n; i++) {
-        to[i] = i;
+    for (int64_t i = 0; i < n; i++)
         has_fine |= x->has_fine[from[i]];
+    for (int64_t b = 0; b < x->n_blocks; b += N_RUN) {
+        const int64_t left = x->n_blocks - b;
+        struct run run = load_run(&buf, w, x, b, left < N_RUN ? (int)left : N_RUN, kind);
+        int64_t i = 0;
+        expand(codes, run.codes, (int64_t)run.n_blocks * run.n, kind.bits);
+        run.codes = codes;
+        for (; i + N_INT_ROWS <= n; i += N_INT_ROWS)
+            group_many(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_fine, kind);
+        for (; i < n; i++)
+            group_one(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_fine, kind);
     }
-    for (int64_t b = 0; b < x->n_blocks; b++) {
-        struct block block = load_block_of(buf, w, x, b, bits);
-        const struct inputs coarse = inputs_of(x, &x->coarse, b);
-        const struct inputs fine = inputs_of(x, &x->fine, b);
-        expand(codes, block.codes, x->block, bits);
-        block.codes = codes;
-        add_block(acc, &block, &coarse, from, to, n, bits);
-        if (!has_fine)
-            continue;
-        const int64_t n_fine = find_fine(fine_from, fine_to, fine.scale, from, n);
-        add_block(acc, &block, &fine, fine_from, fine_to, n_fine, bits);
+}
+
+/* acc [n, 64] times the rows' scales. */
+static inline void scale_rows(float *acc, const uint16_t *scales, int64_t n)
+{
+    for (int i = 0; i < ERNE_TILE_ROWS; i += VL) {
+        const vf scale = v_load_f16(scales + i);
+        for (float *p = acc + i; p < acc + n * ERNE_TILE_ROWS; p += ERNE_TILE_ROWS)
+            v_store(p, v_mul(v_load(p), scale));
     }
+}
+
+static inline void tile_int(float *acc, const struct cpu_tile *w,
+                            const struct cpu_activations *x, const int32_t *from,
+                            int64_t n, struct kind kind)
+{
+    memset(acc, 0, (size_t)n * ERNE_TILE_ROWS * sizeof *acc);
+    if (n == 1)
+        tile_one(acc, w, x, from[0], kind);
+    else
+        tile_many(acc, w, x, from, n, kind);
+    if (kind.per_row)
+        scale_rows(acc, w->scales, n);
 }
 
 #define TILE_FUNCTION(NAME, BITS)                                                     \
     static void NAME(float *acc, const struct cpu_tile *w,                            \
                      const struct cpu_activations *x, const int32_t *from, int64_t n) \
     {                                                                                 \
-        if (n == 1)                                                                   \
-            tile_one(acc, w, x, from[0], BITS);                                       \
+        if (w->group >= x->k_pad && w->minima == NULL)                                \
+            tile_int(acc, w, x, from, n, (struct kind){ BITS, true });                \
         else                                                                          \
-            tile_many(acc, w, x, from, n, BITS);                                      \
+            tile_int(acc, w, x, from, n, (struct kind){ BITS, false });               \
     }
 TILE_FUNCTION(tile_w8, 8)
 TILE_FUNCTION(tile_w4, 4)

@@ -138,7 +138,7 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
 
 #define VEC_ROWS(X) X(0) X(1)
 enum { N_VEC_ROWS = 2 };
-#define FEW_ROWS(X) X(0)
-enum { N_FEW_ROWS = 1 };
+#define INT_ROWS(X) X(0) X(1)
+enum { N_INT_ROWS = 2, N_RUN = 4 };
 #define VEC_HEADS(X) X(0) X(1)
 enum { N_VEC_HEADS = 2 };

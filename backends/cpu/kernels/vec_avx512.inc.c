@@ -112,7 +112,7 @@ static inline vi i_dot_w8(vi acc, vi w, vi x) { return _mm512_dpbusd_epi32(acc, 
 
 #define VEC_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
 enum { N_VEC_ROWS = 6 };
-#define FEW_ROWS(X) X(0) X(1) X(2)
-enum { N_FEW_ROWS = 3 };
+#define INT_ROWS(X) X(0) X(1) X(2)
+enum { N_INT_ROWS = 3, N_RUN = 16 };
 #define VEC_HEADS(X) X(0) X(1) X(2) X(3)
 enum { N_VEC_HEADS = 4 };

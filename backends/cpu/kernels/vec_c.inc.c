@@ -152,8 +152,8 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
  * those of integer products do for the last few. */
 #define VEC_ROWS(X) X(0) X(1)
 enum { N_VEC_ROWS = 2 };
-#define FEW_ROWS(X) X(0)
-enum { N_FEW_ROWS = 1 };
+#define INT_ROWS(X) X(0) X(1)
+enum { N_INT_ROWS = 2, N_RUN = 4 };
 /* The same for query heads in attention. */
 #define VEC_HEADS(X) X(0) X(1)
 enum { N_VEC_HEADS = 2 };

@@ -115,7 +115,7 @@ static inline vi i_dot_u4(vi acc, vi w, vi x) { return i_dot_w8(acc, w, x); }
 
 #define VEC_ROWS(X) X(0) X(1) X(2) X(3)
 enum { N_VEC_ROWS = 4 };
-#define FEW_ROWS(X) X(0) X(1)
-enum { N_FEW_ROWS = 2 };
+#define INT_ROWS(X) X(0) X(1) X(2) X(3)
+enum { N_INT_ROWS = 4, N_RUN = 4 };
 #define VEC_HEADS(X) X(0) X(1) X(2) X(3)
 enum { N_VEC_HEADS = 4 };
