@@ -99,12 +99,6 @@ static inline int cpu_block_of(struct erne_scheme scheme)
     return scheme.group == 32 ? 32 : 64;
 }
 
-/* Whether weights lose so much that activations need little care. */
-static inline bool cpu_is_rough(struct erne_scheme scheme)
-{
-    return erne_codec_bits(scheme.codec) <= 4;
-}
-
 /* Takes the memory for n_tok rows of inputs of w from the arena (or counts its bytes). */
 struct cpu_activations cpu_push_activations(struct erne_arena *arena,
                                             const struct erne_tensor *w, int block,

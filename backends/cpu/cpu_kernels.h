@@ -30,7 +30,6 @@ struct cpu_activations {
     int64_t n_blocks; /* k_pad / block */
     int64_t n_tok;    /* T, tokens there is room for, at least */
     int block;        /* 32 or 64, divides the weights' group */
-    bool is_rough;    /* the weights have so few bits that little is refined */
 };
 
 /* Sixty-four rows of a tile64 weight. */

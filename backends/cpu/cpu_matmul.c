@@ -137,8 +137,7 @@ struct cpu_activations cpu_push_activations(struct erne_arena *arena,
                                  .k_pad = w->planes.k_pad,
                                  .n_blocks = w->planes.k_pad / block,
                                  .n_tok = token_stride(n_tok, block),
-                                 .block = block,
-                                 .is_rough = cpu_is_rough(w->scheme) };
+                                 .block = block };
     push_q8(&x.coarse, arena, &x);
     push_q8(&x.fine, arena, &x);
     x.has_fine = erne_arena_push(arena, (size_t)n_tok * sizeof *x.has_fine, 64);

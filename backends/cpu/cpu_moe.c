@@ -79,15 +79,6 @@ static int block_of(const struct erne_tensor *bank)
     return block;
 }
 
-/* Whether that holds for all experts of a bank. */
-static bool is_rough(const struct erne_tensor *bank)
-{
-    bool rough = true;
-    for (int64_t e = 0; e < bank->dim[0]; e++)
-        rough &= cpu_is_rough(bank->bank[e].scheme);
-    return rough;
-}
-
 /* Lays a step of up to dst->dim[0] tokens out in the arena, or counts its bytes. */
 static struct moe lay_out(struct cpu_backend *cpu, const struct erne_node *node,
                           struct erne_arena *arena)
@@ -107,8 +98,6 @@ static struct moe lay_out(struct cpu_backend *cpu, const struct erne_node *node,
     if (m.is_int) {
         m.tokens = cpu_push_activations(arena, first_of(m.up), block_of(m.up), n_tok);
         m.mid = cpu_push_activations(arena, first_of(m.down), block_of(m.down), n_slots);
-        m.tokens.is_rough = is_rough(m.up);
-        m.mid.is_rough = is_rough(m.down);
     } else {
         m.rows =
             erne_arena_push(arena, (size_t)(n_slots * m.up->dim[2]) * sizeof(float), 64);

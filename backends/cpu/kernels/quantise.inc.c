@@ -2,23 +2,17 @@
  *
  * Symmetric int8 keeps a block of like-sized values within about 0.6 % (its step is the
  * largest / 127), but where one outlier dwarfs the others they are left with few steps.
- * So the error is measured while quantising, and if it is above a part of the row,
+ * So the error is measured while quantising, and if it is above TOLERANCE of the row,
  * the few worst blocks get their remainder quantised too, in a second ("fine") set of
- * codes, until what is left is below another.
+ * codes, until what is left is below REFINED.
  */
 
 /* Relative RMS error of a row of activations; a product with random weights has the same,
  * SwiGLU multiplies it by up to 1.45. Rows of like-sized values (0.59 %) stay as they
  * are: a product takes 36 % longer with 30 % of its blocks refined, and refining the
  * other rows well gains more. KL divergence of SmolLM2 (w8) from itself with everything
- * refined, by both: 6.5e-3, 6.5e-3: 0.00083; 4e-3, 4e-3: 0.00034; these: 0.00020.
- *
- * Weights of four bits and fewer are off by 7 % and more themselves, beside which 1 % is
- * nothing (SmolLM2 in w4-g64: KL divergence to the original 0.578 by eight_bits,
- * 0.577 by few_bits, 0.02 either way). */
-static const struct {
-    float tolerance, refined;
-} few_bits = { 1.2e-2f, 6.5e-3f }, eight_bits = { 6.5e-3f, 3e-3f };
+ * refined, by both: 6.5e-3, 6.5e-3: 0.00083; 4e-3, 4e-3: 0.00034; these: 0.00020. */
+static const float TOLERANCE = 6.5e-3f, REFINED = 3e-3f;
 
 /* codes [n] = round(x / step) and their sum; rest [n] = what they miss. The squares of
  * the rest, summed. */
@@ -98,11 +92,9 @@ static void quantise(const struct cpu_activations *x, int64_t t, const float *sr
                                         &x->coarse.sum[at], rest, x->block, scale);
         error += x->fine.scale[at]; /* the error, for the time being */
     }
-    const float tolerance = x->is_rough ? few_bits.tolerance : eight_bits.tolerance;
-    const float refined = x->is_rough ? few_bits.refined : eight_bits.refined;
-    const float most = tolerance * tolerance * square;
+    const float most = TOLERANCE * TOLERANCE * square;
     x->has_fine[t] = error > most;
-    const float left = refined * refined * square;
+    const float left = REFINED * REFINED * square;
     const float limit = error <= most ? FLT_MAX : error_limit(x, fine_scale, left);
     for (int64_t b = 0; b < x->n_blocks; b++) {
         const int64_t at = b * x->n_tok + t;
