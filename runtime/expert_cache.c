@@ -253,15 +253,21 @@ static void fetch_block(struct erne_expert_cache *c, uint32_t b)
     append_block(c, b);
 }
 
+void erne_expert_cache_fetch_one(struct erne_expert_cache *c,
+                                 const struct erne_tensor *expert)
+{
+    const uint32_t b = find_block(c, expert);
+
+    if (b != 0)
+        fetch_block(c, b);
+}
+
 void erne_expert_cache_fetch(struct erne_expert_cache *c, const struct erne_tensor *bank,
                              const int32_t *start, int64_t first, int64_t end)
 {
-    for (int64_t e = first; e < end; e++) {
-        const uint32_t b = start[e + 1] > start[e] ? find_block(c, &bank->bank[e]) : 0;
-
-        if (b != 0)
-            fetch_block(c, b);
-    }
+    for (int64_t e = first; e < end; e++)
+        if (start[e + 1] > start[e])
+            erne_expert_cache_fetch_one(c, &bank->bank[e]);
 }
 
 struct erne_expert_stats erne_expert_cache_stats(const struct erne_expert_cache *c)

@@ -37,6 +37,9 @@ int64_t erne_expert_cache_batch(const struct erne_expert_cache *cache,
 void erne_expert_cache_fetch(struct erne_expert_cache *cache,
                              const struct erne_tensor *bank, const int32_t *start,
                              int64_t first, int64_t end);
+/* The same for a single expert. */
+void erne_expert_cache_fetch_one(struct erne_expert_cache *cache,
+                                 const struct erne_tensor *expert);
 
 struct erne_expert_stats erne_expert_cache_stats(const struct erne_expert_cache *cache);
 

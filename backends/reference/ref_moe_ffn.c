@@ -7,6 +7,7 @@
 
 #include "backends/reference/ref_backend.h"
 #include "quantize/tile64.h"
+#include "runtime/expert_cache.h"
 
 /* Room for one row of a weight and the hidden values of one token. */
 struct room {
@@ -100,6 +101,8 @@ static int run(struct erne_backend *be, const struct erne_node *node,
 
             if (!(weight < 0 || weight > 0))
                 continue;
+            if (be->experts)
+                erne_expert_cache_fetch_one(be->experts, &up->bank[e]);
             swiglu(&room, &up->bank[e], ref_row(x, t), n_ff);
             add_down(&room, &down->bank[e], (double)weight, sums);
         }
