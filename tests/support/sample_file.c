@@ -176,3 +176,17 @@ int sample_store(const char *path, const uint8_t *data, size_t n_bytes)
     pf_file_close(&file);
     return st;
 }
+
+int sample_golden_init(struct sample_golden *g, const char *path, struct erne_error *err)
+{
+    ERNE_TRY(sample_init(&g->sample, err));
+    ERNE_TRY(sample_write(&g->sample, path, err));
+    g->bytes = sample_load(path, &g->n_bytes);
+    return g->bytes ? ERNE_OK : erne_fail(err, ERNE_EIO, "%s cannot be read", path);
+}
+
+void sample_golden_deinit(struct sample_golden *g)
+{
+    sample_deinit(&g->sample);
+    free(g->bytes);
+}

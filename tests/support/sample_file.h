@@ -36,4 +36,14 @@ int sample_write(const struct sample_file *s, const char *path, struct erne_erro
 uint8_t *sample_load(const char *path, size_t *n_bytes);
 int sample_store(const char *path, const uint8_t *data, size_t n_bytes);
 
+/* The sample and its bytes as written in one go. init leaves the file at `path`. */
+struct sample_golden {
+    struct sample_file sample;
+    uint8_t *bytes;
+    size_t n_bytes;
+};
+
+int sample_golden_init(struct sample_golden *g, const char *path, struct erne_error *err);
+void sample_golden_deinit(struct sample_golden *g);
+
 #endif
