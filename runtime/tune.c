@@ -14,6 +14,7 @@
 #include "runtime/tuned.h"
 #include "runtime/verify.h"
 
+enum { least_samples = 3 };
 static const double least_gain = 1.05; /* below it, nothing is won by copying */
 static const double op_seconds = 0.02;
 
@@ -66,8 +67,7 @@ static bool is_wanted(const struct erne_tune_opts *opts, const char *backend,
                       const char *name)
 {
     for (size_t i = 0; i < opts->n_devices; i++)
-        if (strcmp(opts->devices[i], backend) == 0 ||
-            strcmp(opts->devices[i], name) == 0)
+        if (strcmp(opts->devices[i], backend) == 0 || strcmp(opts->devices[i], name) == 0)
             return true;
     return opts->n_devices == 0;
 }
@@ -188,6 +188,14 @@ static struct quartiles quartiles_of(const struct erne_tune_times *times)
     return (struct quartiles){ sorted.ns[n / 4], sorted.ns[n / 2], sorted.ns[3 * n / 4] };
 }
 
+/* Whether a lane was measured as often as the host, and at least a few times: one that
+ * was left behind early may have been so by a moment in which the machine was busy. */
+static bool is_comparable(const struct erne_tune_times *times,
+                          const struct erne_tune_times *host)
+{
+    return times->n >= host->n && times->n >= least_samples;
+}
+
 /* The fastest lane; the host's if no other is clearly faster. */
 static int choose(const struct erne_tune *t, enum erne_phase_kind kind)
 {
@@ -199,6 +207,7 @@ static int choose(const struct erne_tune *t, enum erne_phase_kind kind)
         const struct quartiles q = quartiles_of(&t->lanes[i].times[kind]);
 
         if (t->lanes[i].status == 0 && q.median > 0 && q.median < best &&
+            is_comparable(&t->lanes[i].times[kind], &t->lanes[0].times[kind]) &&
             q.median * least_gain < host.median && q.high < host.low) {
             best = q.median;
             chosen = i;
@@ -349,7 +358,7 @@ static int measure_ops(struct erne_tune *t)
     opts.n_prefill = opts.n_past = t->n_prompt;
     opts.seconds = op_seconds;
     st = erne_op_bench(engines, n, &opts, tell_op, &teller, t->err);
-    return st == GIVEN_UP ? erne_fail(t->err, ERNE_ECANCELLED, "cancelled")
+    return st == GIVEN_UP  ? erne_fail(t->err, ERNE_ECANCELLED, "cancelled")
            : st == NO_TIME ? 0
                            : st;
 }
@@ -406,8 +415,8 @@ static int tune(struct erne_tune *t)
     ERNE_TRY(list_lanes(t));
     if (!t->opts->at_start)
         return measure_and_keep(t);
-    ERNE_TRY(keep_host(t, t->has_hardware ? "measuring it was not finished (erne tune)"
-                                          : ""));
+    ERNE_TRY(
+        keep_host(t, t->has_hardware ? "measuring it was not finished (erne tune)" : ""));
     return t->has_hardware ? measure_and_keep(t) : 0;
 }
 
@@ -436,8 +445,7 @@ int erne_tune_on(const char *path, const struct erne_tune_opts *opts,
     return st;
 }
 
-int erne_tune(const char *path, const struct erne_tune_opts *opts,
-              struct erne_error *err)
+int erne_tune(const char *path, const struct erne_tune_opts *opts, struct erne_error *err)
 {
     const struct erne_tune_opts defaults = erne_tune_opts_default();
 

@@ -162,8 +162,7 @@ static bool read_choice(struct erne_choice *c, const char **at,
     return false;
 }
 
-static bool refuse(char why_not[ERNE_TUNED_WHY], const char *fmt, ...)
-    ERNE_PRINTF(2, 3);
+static bool refuse(char why_not[ERNE_TUNED_WHY], const char *fmt, ...) ERNE_PRINTF(2, 3);
 
 static bool refuse(char why_not[ERNE_TUNED_WHY], const char *fmt, ...)
 {
@@ -175,13 +174,24 @@ static bool refuse(char why_not[ERNE_TUNED_WHY], const char *fmt, ...)
     return false;
 }
 
-/* Whether all devices are there, and as they were. */
+static bool is_chosen(const struct erne_tuned *t, struct erne_choice c)
+{
+    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
+        if (t->of[kind].fns == c.fns && t->of[kind].device == c.device)
+            return true;
+    return false;
+}
+
+/* The devices that were looked at. check: those that phases are placed on must be there,
+ * and be as they were; the others are not asked: that loads a driver, which takes time
+ * and much memory. */
 static bool read_devices(struct erne_tuned *t, const char **at,
-                         const struct erne_backend_fns *const *list,
+                         const struct erne_backend_fns *const *list, bool check,
                          char why_not[ERNE_TUNED_WHY])
 {
     char now[MAX_LINE] = "";
 
+    t->n_devices = 0;
     while (strncmp(*at, "device: ", 8) == 0 && t->n_devices < ERNE_TUNED_DEVICES) {
         struct erne_choice c = { NULL, 0 };
         const char *line = NULL, *name = *at + 8;
@@ -189,8 +199,9 @@ static bool read_devices(struct erne_tuned *t, const char **at,
 
         if (!read_choice(&c, &name, list))
             return refuse(why_not, "the build lacks the backend of: %.*s", n, line);
-        if (!device_line(now, c) || strlen(now) != (size_t)n + 1 ||
-            memcmp(now, line, (size_t)n) != 0)
+        if (check && is_chosen(t, c) &&
+            (!device_line(now, c) || strlen(now) != (size_t)n + 1 ||
+             memcmp(now, line, (size_t)n) != 0))
             return refuse(why_not, "%s:%d is another device or has another driver",
                           c.fns->name, c.device);
         t->devices[t->n_devices++] = c;
@@ -231,10 +242,27 @@ static bool is_whole(char *text, int n)
     return true;
 }
 
+/* Whether phases are on listed devices, or on the host, which needs no listing. */
+static bool check_listed(const struct erne_tuned *t, char why_not[ERNE_TUNED_WHY])
+{
+    for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
+        const struct erne_choice c = t->of[kind];
+        int i = 0;
+
+        while (c.fns->map && i < t->n_devices &&
+               (t->devices[i].fns != c.fns || t->devices[i].device != c.device))
+            i++;
+        if (c.fns->map && i == t->n_devices)
+            return refuse(why_not, "%s:%d was not looked at", c.fns->name, c.device);
+    }
+    return true;
+}
+
 static bool read_tuned(struct erne_tuned *t, const char *text,
                        const struct erne_backend_fns *const *list,
                        const struct erne_model_file *file, char why_not[ERNE_TUNED_WHY])
 {
+    const char *devices;
     char line[MAX_LINE];
 
     head_line(line, file);
@@ -243,10 +271,12 @@ static bool read_tuned(struct erne_tuned *t, const char *text,
     build_line(line);
     if (!skip(&text, line))
         return refuse(why_not, "another build made it");
-    if (!read_devices(t, &text, list, why_not))
+    devices = text;
+    if (!read_devices(t, &text, list, false, why_not))
         return false;
-    return read_phases(t, &text, list) ||
-           refuse(why_not, "it does not say where phases are placed");
+    if (!read_phases(t, &text, list))
+        return refuse(why_not, "it does not say where phases are placed");
+    return check_listed(t, why_not) && read_devices(t, &devices, list, true, why_not);
 }
 
 bool erne_tuned_load(struct erne_tuned *tuned, const char *dir,

@@ -1,5 +1,5 @@
 /* tuned.h -- the placement that erne_tune found best for a model, kept in the cache
- * folder. It holds for the build and the devices it was found with, and no others. */
+ * folder. It holds for the build and the devices it places phases on, as they were. */
 #ifndef ERNE_TUNED_H
 #define ERNE_TUNED_H
 

@@ -36,7 +36,7 @@ static void print_phase(const struct erne_phase_timing *t)
     char speed[32], spread[32] = "-";
 
     put_speed(speed, sizeof(speed), t);
-    if (t->n_samples > 0)
+    if (t->n_samples > 1)
         snprintf(spread, sizeof(spread), "%.3g %%",
                  100 * (t->high_ns - t->low_ns) / t->median_ns);
     printf("%-8s %-12s %14s %9s %8d  %s\n", t->phase, t->device, speed, spread,

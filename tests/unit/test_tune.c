@@ -613,7 +613,7 @@ static void stale(void **state)
         { "build: ", "build: 0.0.1 ", "another build" },
         { "shadow 1", "shadow 2", "shadow:0 is another device or has another driver" },
         { "shadow-0", "shadow-9", "shadow:0 is another device or has another driver" },
-        { "shadow:0", "shadow:7", "shadow:7 is another device" },
+        { "shadow:0", "shadow:7", "shadow:0 was not looked at" },
         { "shadow:0", "vulkan:0", "the build lacks" },
         { "decode: ", "decode; ", "does not say" },
         { "vision: shadow:", "vision: shadow:x", "does not say" },
