@@ -41,6 +41,12 @@ static bool is_device(const struct erne_backend_fns *fns)
     return fns->map != NULL;
 }
 
+static void log_line(const struct opening *o, enum erne_log_level level, const char *line)
+{
+    if (o->opts->log)
+        o->opts->log(o->opts->log_user, level, line);
+}
+
 /* Does without what verification found wrong, and says so. */
 static void apply_verdict(struct erne_opened *opened, const struct erne_engine *e,
                           const struct opening *o)
@@ -56,8 +62,7 @@ static void apply_verdict(struct erne_opened *opened, const struct erne_engine *
     erne_verdict_text(opened->be->refused_ops, ops, sizeof(ops));
     snprintf(line, sizeof(line), "%s:%d failed verification, others compute: %s",
              opened->be->fns->name, opened->device, ops);
-    if (e->log)
-        e->log(e->log_user, ERNE_LOG_WARN, line);
+    log_line(o, ERNE_LOG_WARN, line);
 }
 
 /* The backend on that device, opened once for all phases, behind those of the phase. */
@@ -118,9 +123,9 @@ static int open_phase(struct erne_engine *e, enum erne_phase_kind kind,
 
 /* The cache folder, if a device wants one; without it things only take longer. */
 static const char *make_cache_dir(const struct erne_placement *placement,
-                                  const struct erne_engine_opts *opts)
+                                  const struct opening *o)
 {
-    const char *dir = opts->cache_dir;
+    const char *dir = o->opts->cache_dir;
     char line[512];
     bool wanted = false;
 
@@ -131,16 +136,8 @@ static const char *make_cache_dir(const struct erne_placement *placement,
     if (pf_dir_create(dir) == 0)
         return dir;
     snprintf(line, sizeof(line), "%s: %s: nothing is cached", dir, pf_last_error());
-    if (opts->log)
-        opts->log(opts->log_user, ERNE_LOG_WARN, line);
+    log_line(o, ERNE_LOG_WARN, line);
     return NULL;
-}
-
-static void log_line(const struct opening *o, enum erne_log_level level,
-                     const char *line)
-{
-    if (o->opts->log)
-        o->opts->log(o->opts->log_user, level, line);
 }
 
 /* Puts phases that are left to "auto" where erne_tune found them fastest, and says why.
@@ -184,7 +181,7 @@ static int open_backends(struct erne_engine *e, const struct opening *opening)
     ERNE_TRY(
         erne_placement_parse(&placement, o.opts->backend, o.opts->device, o.list, o.err));
     moved = take_tuned(e, &placement, &o);
-    o.cache_dir = make_cache_dir(&placement, o.opts);
+    o.cache_dir = make_cache_dir(&placement, &o);
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
         const enum erne_phase_kind phase = (enum erne_phase_kind)kind;
         int st = open_phase(e, phase, placement.of[kind], &o);
