@@ -12,8 +12,8 @@
 /* Number 0 of the blocks is the list's head: next is the least recently used. */
 struct block {
     size_t offset, n_bytes; /* in the file */
-    uint32_t prev, next;    /* both 0 and not the head's: not in memory */
-    bool is_there;
+    uint32_t prev, next;    /* in the list, if it is there */
+    bool is_there;          /* in memory */
 };
 
 struct erne_expert_cache {
@@ -112,11 +112,12 @@ static int collect(struct erne_expert_cache *c, uint64_t program_bytes,
     c->n_blocks = 1;
     ERNE_TRY(erne_model_tensors(&c->file->desc, add_tensor, &to));
     qsort(c->blocks + 1, c->n_blocks - 1, sizeof(*c->blocks), by_offset);
-    begin_sparse(c);
     c->least_bytes = to.most_bytes * (uint64_t)(moe->n_used > 2 ? moe->n_used : 2);
     if (c->n_blocks == 1)
         c->least_bytes = 0;
-    return erne_expert_cache_claim(c, program_bytes, err);
+    ERNE_TRY(erne_expert_cache_claim(c, program_bytes, err));
+    begin_sparse(c);
+    return 0;
 }
 
 int erne_expert_cache_open(struct erne_expert_cache **out,
