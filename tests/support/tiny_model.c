@@ -138,3 +138,15 @@ int tiny_model_write(const char *path, const struct erne_model_desc *desc,
     free(manifest);
     return st;
 }
+
+int tiny_model_convert(const char *path, const char *src, const char *scheme,
+                       struct erne_error *err)
+{
+    struct erne_convert_opts opts = erne_convert_opts_default();
+
+    opts.src = src;
+    opts.dst = path;
+    opts.scheme = scheme;
+    opts.overwrite = true;
+    return erne_convert(&opts, err);
+}

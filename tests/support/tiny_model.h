@@ -12,4 +12,8 @@ struct erne_model_desc tiny_model_desc(void);
 int tiny_model_write(const char *path, const struct erne_model_desc *desc,
                      const char *scheme, uint64_t seed, struct erne_error *err);
 
+/* Converts the checkpoint in folder `src` to `path`, in `scheme`. */
+int tiny_model_convert(const char *path, const char *src, const char *scheme,
+                       struct erne_error *err);
+
 #endif

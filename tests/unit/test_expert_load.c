@@ -9,29 +9,18 @@
 #include "platforms/platform.h"
 #include "runtime/engine.h"
 #include "tests/support/shadow.h"
+#include "tests/support/tiny_model.h"
 
 #define MOE_MODEL "test_expert_load.moe.erne"
 #define VL_MODEL  "test_expert_load.vl.erne"
 
 enum { N_TOKENS = 37, MAX_LOADS = 32 };
 
-static int convert(const char *src, const char *dst)
-{
-    struct erne_convert_opts opts = erne_convert_opts_default();
-    struct erne_error err;
-
-    opts.src = src;
-    opts.dst = dst;
-    opts.scheme = "w8";
-    opts.overwrite = true;
-    return erne_convert(&opts, &err);
-}
-
 static int setup(void **state)
 {
     (void)state;
-    return convert(ERNE_TEST_GOLDEN "/moe", MOE_MODEL) < 0 ||
-           convert(ERNE_TEST_GOLDEN "/vl", VL_MODEL) < 0;
+    return tiny_model_convert(MOE_MODEL, ERNE_TEST_GOLDEN "/moe", "w8", NULL) < 0 ||
+           tiny_model_convert(VL_MODEL, ERNE_TEST_GOLDEN "/vl", "w8", NULL) < 0;
 }
 
 static int teardown(void **state)

@@ -78,19 +78,14 @@ static int verify(const char *model, struct shadow_config *config, struct seen *
 static int setup(void **state)
 {
     struct erne_model_desc desc = tiny_model_desc();
-    struct erne_convert_opts opts = erne_convert_opts_default();
     struct erne_error err = { 0 };
     int st;
 
     (void)state;
     pf_path_remove(MODEL);
-    opts.src = ERNE_TEST_GOLDEN "/vl";
-    opts.dst = VL_MODEL;
-    opts.scheme = "w4";
-    opts.overwrite = true;
     st = tiny_model_write(MODEL, &desc, "w8", 7, &err);
     if (st == 0)
-        st = erne_convert(&opts, &err);
+        st = tiny_model_convert(VL_MODEL, ERNE_TEST_GOLDEN "/vl", "w4", &err);
     if (st < 0)
         fprintf(stderr, "%s\n", err.text);
     return st;
