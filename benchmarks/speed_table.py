@@ -23,22 +23,13 @@ import json
 import pathlib
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
+
+from compare_speed import output
 
 ROOT = pathlib.Path(__file__).resolve().parent
 KV_BYTES = {"f16": lambda d: 2 * d, "f32": lambda d: 4 * d, "q8": lambda d: d + 2,
             "q4": lambda d: d / 2 + 2}
-
-
-def output(words):
-    """What a program prints; its end with an error is ours."""
-    done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{words[0]} failed:\n{done.stderr[-2000:]}")
-    return done.stdout
 
 
 class Limits:
