@@ -16,6 +16,7 @@
 #include "runtime/models/vision.h"
 #include "runtime/node_trial.h"
 #include "runtime/rope.h"
+#include "runtime/sort.h"
 
 enum {
     SAMPLES = 15,
@@ -316,13 +317,6 @@ static int judge(struct op_bench *b, const struct erne_node *node,
     return st;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static int tell(struct op_bench *b, const struct erne_node *node,
                 const struct erne_step *step, const char *phase, int n_uses)
 {
@@ -351,7 +345,7 @@ static int tell(struct op_bench *b, const struct erne_node *node,
             t.error = r->error;
         }
         if (n > 0) {
-            qsort(r->ns, (size_t)n, sizeof(r->ns[0]), compare_doubles);
+            erne_sort_doubles(r->ns, (size_t)n);
             t.median_ns = r->ns[n / 2];
             t.low_ns = r->ns[n / 4];
             t.high_ns = r->ns[(3 * n) / 4];

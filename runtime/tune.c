@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "platforms/platform.h"
+#include "runtime/sort.h"
 #include "runtime/tuned.h"
 #include "runtime/verify.h"
 
@@ -170,13 +171,6 @@ struct quartiles {
     double low, median, high;
 };
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static struct quartiles quartiles_of(const struct erne_tune_times *times)
 {
     struct erne_tune_times sorted = *times;
@@ -184,7 +178,7 @@ static struct quartiles quartiles_of(const struct erne_tune_times *times)
 
     if (n == 0)
         return (struct quartiles){ 0 };
-    qsort(sorted.ns, (size_t)n, sizeof(sorted.ns[0]), compare_doubles);
+    erne_sort_doubles(sorted.ns, (size_t)n);
     return (struct quartiles){ sorted.ns[n / 4], sorted.ns[n / 2], sorted.ns[3 * n / 4] };
 }
 
