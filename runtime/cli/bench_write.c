@@ -74,6 +74,20 @@ int bench_put_json_text(struct cli_text *text, const char *value, struct erne_er
     return st == ERNE_OK ? cli_text_append(text, "\"", 1, err) : st;
 }
 
+/* The shortest text that reads back as x: who rounds it again, as the page does, gets
+   what the table shows. */
+static int put_real(struct cli_text *text, double x, struct erne_error *err)
+{
+    char digits[32];
+
+    for (int n = 10; n <= 17; n++) {
+        snprintf(digits, sizeof(digits), "%.*g", n, x);
+        if (strtod(digits, NULL) == x)
+            break;
+    }
+    return bench_printf(text, err, "%s", digits);
+}
+
 static int put_value(struct cli_text *text, const char *row, const struct bench_field *f,
                      const struct style *style, struct erne_error *err)
 {
@@ -85,7 +99,7 @@ static int put_value(struct cli_text *text, const char *row, const struct bench_
     case BENCH_INT: return bench_printf(text, err, "%" PRId64, *(const int64_t *)at);
     case BENCH_REAL:
         x = *(const double *)at;
-        return isfinite(x) ? bench_printf(text, err, "%.10g", x)
+        return isfinite(x) ? put_real(text, x, err)
                            : bench_printf(text, err, "%s", style->none);
     default:
         value = *(const char *const *)at;
@@ -114,10 +128,14 @@ static int put_samples(struct cli_text *text, const struct bench_record *r, bool
 {
     int st = ERNE_OK;
 
-    for (size_t i = 0; st == ERNE_OK && i < r->n_samples; i++)
-        st =
-            bench_printf(text, err, "%s%.10g", i ? space : "",
-                         speed ? bench_record_ts(r, r->samples_ns[i]) : r->samples_ns[i]);
+    for (size_t i = 0; st == ERNE_OK && i < r->n_samples; i++) {
+        const double ns = r->samples_ns[i];
+
+        if (i)
+            st = bench_printf(text, err, "%s", space);
+        if (st == ERNE_OK)
+            st = put_real(text, speed ? bench_record_ts(r, ns) : ns, err);
+    }
     return st;
 }
 
