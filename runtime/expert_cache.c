@@ -23,7 +23,9 @@ struct erne_expert_cache {
     uint64_t ram_bytes;
     uint64_t other_bytes; /* of ram_bytes, what is not for experts */
     uint64_t least_bytes; /* that experts need */
+    uint64_t all_bytes;   /* of all blocks */
     uint64_t used_bytes;  /* by blocks that are there */
+    bool is_sparse;       /* see begin_sparse */
     struct erne_expert_stats stats;
 };
 
@@ -87,13 +89,13 @@ static int fail_small(const struct erne_expert_cache *c, uint64_t more,
 }
 
 /* From now on experts come when they are asked for, and nothing with them. What the
- * system still has of them came in large pieces, which it would show as a whole. */
+ * system still has of them came in large pieces, which it would show as a whole. Not
+ * before something must leave: where all experts fit, a warm file is not read again. */
 static void begin_sparse(struct erne_expert_cache *c)
 {
     const struct block *first = &c->blocks[1], *last = &c->blocks[c->n_blocks - 1];
 
-    if (c->n_blocks == 1)
-        return;
+    c->is_sparse = true;
     for (uint32_t b = 1; b < c->n_blocks; b++)
         pf_map_sparse(&c->file->map, c->blocks[b].offset, c->blocks[b].n_bytes);
     pf_map_forget(&c->file->map, c->file->file, first->offset,
@@ -112,12 +114,12 @@ static int collect(struct erne_expert_cache *c, uint64_t program_bytes,
     c->n_blocks = 1;
     ERNE_TRY(erne_model_tensors(&c->file->desc, add_tensor, &to));
     qsort(c->blocks + 1, c->n_blocks - 1, sizeof(*c->blocks), by_offset);
+    for (uint32_t b = 1; b < c->n_blocks; b++)
+        c->all_bytes += c->blocks[b].n_bytes;
     c->least_bytes = to.most_bytes * (uint64_t)(moe->n_used > 2 ? moe->n_used : 2);
     if (c->n_blocks == 1)
         c->least_bytes = 0;
-    ERNE_TRY(erne_expert_cache_claim(c, program_bytes, err));
-    begin_sparse(c);
-    return 0;
+    return erne_expert_cache_claim(c, program_bytes, err);
 }
 
 int erne_expert_cache_open(struct erne_expert_cache **out,
@@ -172,6 +174,8 @@ static void append_block(struct erne_expert_cache *c, uint32_t b)
 /* Makes room for n_bytes, at the cost of who was used least recently. */
 static void make_room(struct erne_expert_cache *c, uint64_t n_bytes)
 {
+    if (!c->is_sparse && c->all_bytes > capacity(c))
+        begin_sparse(c);
     while (c->used_bytes + n_bytes > capacity(c) && c->blocks[0].next != 0) {
         const uint32_t b = c->blocks[0].next;
         struct block *block = &c->blocks[b];
@@ -277,7 +281,6 @@ struct erne_expert_stats erne_expert_cache_stats(const struct erne_expert_cache 
 
     stats.ram_bytes = c->ram_bytes;
     stats.capacity = capacity(c);
-    for (uint32_t b = 1; b < c->n_blocks; b++)
-        stats.n_bytes += c->blocks[b].n_bytes;
+    stats.n_bytes = c->all_bytes;
     return stats;
 }
