@@ -59,6 +59,8 @@ static int parse_choice(struct erne_choice *choice, struct piece p,
                              "be behind the colon",
                              p.n, p.text, MAX_DEVICE);
     }
+    if (name.n == 0)
+        return erne_fail(err, ERNE_EINVAL, "'%.*s' names no backend", p.n, p.text);
     if (is_text(p, "auto"))
         return 0;
     for (size_t i = 0; list[i]; i++)
@@ -109,6 +111,9 @@ static int parse_phases(struct erne_placement *p, const char *text,
             return erne_fail(err, ERNE_EINVAL, "phase %.*s is placed twice", entry.n,
                              entry.text);
         is_set[kind] = true;
+        if (name.n == 0)
+            return erne_fail(err, ERNE_EINVAL, "phase %.*s: no backend is named",
+                             entry.n, entry.text);
         ERNE_TRY(parse_choice(&p->of[kind], name, list, err));
     }
     return 0;

@@ -52,7 +52,8 @@ static void refuses_the_rest(void **state)
         const char *text;
     } cases[] = {
         { "cuda", NULL, ERNE_EUNSUPPORTED, "cuda is not in this build" },
-        { "", NULL, ERNE_EUNSUPPORTED, "is not in this build" },
+        { "", NULL, ERNE_EINVAL, "'' names no backend" },
+        { ":1", NULL, ERNE_EINVAL, "':1' names no backend" },
         { "gp", NULL, ERNE_EUNSUPPORTED, "gp is not" },
         { "gpu:", NULL, ERNE_EINVAL, "gpu:" },
         { "gpu:x", NULL, ERNE_EINVAL, "gpu:x" },
@@ -62,7 +63,10 @@ static void refuses_the_rest(void **state)
         { "think=gpu", NULL, ERNE_EINVAL, "phase think" },
         { "decode=gpu,cpu", NULL, ERNE_EINVAL, "placement cpu" },
         { "decode=gpu,decode=cpu", NULL, ERNE_EINVAL, "decode is placed twice" },
-        { "decode=", NULL, ERNE_EUNSUPPORTED, "is not in this build" },
+        { "decode=", NULL, ERNE_EINVAL, "phase decode: no backend is named" },
+        { "prefill=cpu,decode=", NULL, ERNE_EINVAL, "phase decode: no backend is named" },
+        { "prefill=,decode=cpu", NULL, ERNE_EINVAL, "phase prefill: no backend is" },
+        { "decode=:0", NULL, ERNE_EINVAL, "':0' names no backend" },
         { "cpu", "gpu:1", ERNE_EINVAL, "gpu:1: no phase" },
         { "gpu", "cuda:0", ERNE_EUNSUPPORTED, "cuda" },
     };
