@@ -155,6 +155,7 @@ struct input {
     const char *where;
     struct erne_error *err;
     bool seen[N_FIELDS];
+    yaml_mark_t at[N_FIELDS]; /* of the values that were seen */
 };
 
 static int fail_at(const struct input *in, yaml_mark_t mark, const char *what,
@@ -189,6 +190,7 @@ static int read_scalar(struct input *in, const char *place, const yaml_node_t *k
         in->seen[i] = true;
         if (strlen(text) != value->data.scalar.length)
             return fail_at(in, value->start_mark, " has a zero byte", place);
+        in->at[i] = value->start_mark;
         wanted = parse_value(in->profile, &fields[i], text);
         if (!wanted)
             return ERNE_OK;
@@ -231,17 +233,34 @@ static int read_mapping(struct input *in, const yaml_node_t *node, const char *s
     return ERNE_OK;
 }
 
-static int check_whole(const struct input *in)
+/* Where the mapping begins that a field belongs to, or the document if it has none. */
+static yaml_mark_t home_of(struct input *in, const char *place)
+{
+    const yaml_node_t *root = yaml_document_get_root_node(&in->doc);
+    const yaml_node_pair_t *pair = root->data.mapping.pairs.start;
+    const size_t n = strcspn(place, ".");
+
+    for (; place[n] && pair < root->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key = yaml_document_get_node(&in->doc, pair->key);
+
+        if (key->data.scalar.length == n &&
+            memcmp(key->data.scalar.value, place, n) == 0)
+            return key->start_mark;
+    }
+    return root->start_mark;
+}
+
+static int check_whole(struct input *in)
 {
     const struct erne_profile *p = in->profile;
 
     for (size_t i = 0; i < N_FIELDS; i++)
         if (fields[i].required && !in->seen[i])
-            return erne_fail(in->err, ERNE_EFORMAT, "%s: %s is missing", in->where,
-                             fields[i].place);
-    if (p->model_bytes > p->memory_bytes)
-        return erne_fail(in->err, ERNE_EFORMAT,
-                         "%s: memory.for_models is more than memory.total", in->where);
+            return fail_at(in, home_of(in, fields[i].place), " is missing",
+                           fields[i].place);
+    for (size_t i = 0; p->model_bytes > p->memory_bytes; i++)
+        if (fields[i].offset == offsetof(struct erne_profile, model_bytes))
+            return fail_at(in, in->at[i], " is more than memory.total", fields[i].place);
     return ERNE_OK;
 }
 
@@ -256,14 +275,48 @@ static int read_document(struct input *in)
     return check_whole(in);
 }
 
-static int fail_syntax(const struct input *in, const yaml_parser_t *parser)
+/* Line and column of a byte, counted as libyaml does: in characters, not bytes. */
+static yaml_mark_t mark_of(const char *text, size_t n_bytes)
 {
+    yaml_mark_t mark = { 0 };
+
+    for (size_t i = 0; i < n_bytes; i++)
+        if (text[i] == '\n') {
+            mark.line++;
+            mark.column = 0;
+        } else if (((unsigned char)text[i] & 0xc0) != 0x80) {
+            mark.column++;
+        }
+    return mark;
+}
+
+static int fail_syntax(const struct input *in, const yaml_parser_t *parser,
+                       const char *text, size_t n_bytes)
+{
+    const char *problem = parser->problem ? parser->problem : "no YAML";
+    size_t at = parser->problem_offset;
+
     if (parser->error == YAML_MEMORY_ERROR)
         return erne_fail(in->err, ERNE_ENOMEM, "out of memory for %s", in->where);
-    if (parser->error == YAML_READER_ERROR)
-        return erne_fail(in->err, ERNE_EFORMAT, "%s, byte %zu: %s", in->where,
-                         parser->problem_offset, parser->problem);
-    return fail_at(in, parser->problem_mark, parser->problem ? parser->problem : "", "");
+    if (parser->error == YAML_READER_ERROR) /* which has no mark */
+        return fail_at(in, mark_of(text, at < n_bytes ? at : n_bytes), problem, "");
+    return fail_at(in, parser->problem_mark, problem, "");
+}
+
+/* That nothing comes behind the first document. */
+static int check_end(struct input *in, yaml_parser_t *parser, const char *text,
+                     size_t n_bytes)
+{
+    const yaml_node_t *root;
+    int st = ERNE_OK;
+
+    if (!yaml_parser_load(parser, &in->doc))
+        return fail_syntax(in, parser, text, n_bytes);
+    root = yaml_document_get_root_node(&in->doc);
+    if (root)
+        st = fail_at(in, root->start_mark, "a second document begins", "");
+    yaml_document_delete(&in->doc);
+    return st;
 }
 
 int erne_profile_read(struct erne_profile *profile, const char *text, size_t n_bytes,
@@ -275,7 +328,8 @@ int erne_profile_read(struct erne_profile *profile, const char *text, size_t n_b
 
     *profile = (struct erne_profile){ 0 };
     if (n_bytes > PROFILE_MAX_BYTES)
-        return erne_fail(err, ERNE_EFORMAT, "%s: larger than 64 KiB", where);
+        return fail_at(&in, mark_of(text, PROFILE_MAX_BYTES),
+                       "here it gets larger than 64 KiB", "");
     if (!yaml_parser_initialize(&parser))
         return erne_fail(err, ERNE_ENOMEM, "out of memory for %s", where);
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
@@ -283,8 +337,10 @@ int erne_profile_read(struct erne_profile *profile, const char *text, size_t n_b
     if (yaml_parser_load(&parser, &in.doc)) {
         st = read_document(&in);
         yaml_document_delete(&in.doc);
+        if (st == ERNE_OK)
+            st = check_end(&in, &parser, text, n_bytes);
     } else {
-        st = fail_syntax(&in, &parser);
+        st = fail_syntax(&in, &parser, text, n_bytes);
     }
     yaml_parser_delete(&parser);
     return st;
@@ -303,9 +359,9 @@ static int read_file(struct erne_profile *profile, const char *path,
     if (st < 0)
         return erne_fail(err, st, "%s: %s", path, pf_last_error());
     st = pf_file_size(file, &n_bytes);
-    if (st == 0 && n_bytes > PROFILE_MAX_BYTES)
-        st = erne_fail(err, ERNE_EFORMAT, "%s: larger than 64 KiB", path);
-    else if (st == 0 && !(text = malloc((size_t)n_bytes + 1)))
+    if (n_bytes > PROFILE_MAX_BYTES)
+        n_bytes = PROFILE_MAX_BYTES + 1; /* is told to be too much */
+    if (st == 0 && !(text = malloc((size_t)n_bytes + 1)))
         st = erne_fail(err, ERNE_ENOMEM, "out of memory for %s", path);
     else if (st < 0 || (st = pf_file_read_at(file, text, (size_t)n_bytes, 0)) < 0)
         erne_fail(err, st, "%s: %s", path, pf_last_error());

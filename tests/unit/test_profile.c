@@ -17,6 +17,7 @@
 #define CPU    "cpu: {name: c, threads: 4}\n"
 #define MEMORY "memory: {total: 8 GiB, for_models: 6.5 GiB, bandwidth: 17.1 GB/s}\n"
 #define RUN    "run: {scheme: w4-g32a, kv_type: f16, context: 8192, batch: 256}\n"
+#define LARGE  "test_profile.yaml"
 #define HEAD   "erne_profile: 1\nname: d-1.5\ntitle: t\nsource: s\n"
 
 static void every_built_in_one_is_read(void **state)
@@ -75,7 +76,7 @@ static void what_is_wrong_is_told_by_line_and_column(void **state)
         { HEAD CPU "memory: {total: 8, for_models: 1 GiB}\n" RUN,
           "t, line 6, column 17: memory.total: \"8\" is not a size such as 8 GiB" },
         { HEAD CPU "memory: {total: 8 GiB, for_models: 9 GiB}\n" RUN,
-          "memory.for_models is more than memory.total" },
+          "t, line 6, column 36: memory.for_models is more than memory.total" },
         { HEAD CPU "memory: {total: 1 GiB, for_models: 1 GiB, bandwidth: 3 GB}\n" RUN,
           "memory.bandwidth: \"3 GB\" is not a speed" },
         { HEAD CPU "memory: {total: 1 GiB, for_models: 1 GiB, bandwidth: .5 GB/s}\n" RUN,
@@ -85,7 +86,13 @@ static void what_is_wrong_is_told_by_line_and_column(void **state)
         { HEAD CPU MEMORY "run: {scheme: w8, kv_type: q3, context: 1, batch: 1}\n",
           "run.kv_type: \"q3\" is not a type of keys" },
         { HEAD CPU MEMORY RUN "gpu: {api: cuda}\n", "gpu.api: \"cuda\" is not vulkan" },
-        { HEAD CPU MEMORY, "t: run.scheme is missing" },
+        { HEAD CPU MEMORY, "t, line 1, column 1: run.scheme is missing" },
+        { "# one\n\n" HEAD CPU MEMORY, "t, line 3, column 1: run.scheme is missing" },
+        { HEAD CPU "memory:\n  total: 8 GiB\n" RUN,
+          "t, line 6, column 1: memory.for_models is missing" },
+        { HEAD CPU MEMORY RUN "---\nname: b\n",
+          "t, line 9, column 1: a second document begins" },
+        { HEAD CPU MEMORY RUN "...\n}\n", "t, line 9, column 1: " },
         { HEAD CPU MEMORY RUN "name: again\n",
           "t, line 8, column 1: name is there twice" },
         { HEAD CPU MEMORY RUN CPU, "t, line 8, column 7: cpu.name is there twice" },
@@ -101,7 +108,9 @@ static void what_is_wrong_is_told_by_line_and_column(void **state)
         { "", "a device profile is a mapping" },
         { "a: [b\n", "t, line 2, column 1: " },
         { "a:\n\t- b\n", "t, line 2, column 1: " },
-        { "name: \xff\n", "t, byte 6: " },
+        { "name: \xff\n", "t, line 1, column 7: " },
+        { "title: \xc3\xa9\nname: \xc3\xa9\xff\n", "t, line 2, column 8: " },
+        { "name: a\n\x01", "t, line 2, column 1: " },
         { "name: \"a\\0b\"\n", "name has a zero byte" },
     };
 
@@ -132,13 +141,25 @@ static void devices_are_found_by_name_or_path(void **state)
 
 static void large_texts_are_refused(void **state)
 {
-    const size_t n = (64 << 10) + 1;
-    char *text = malloc(n);
+    const size_t n = 64 << 10;
+    char *text = malloc(n + 2);
     struct erne_profile p;
+    struct erne_error err = { 0 };
+    struct pf_file *file;
 
     (void)state;
-    memset(text, '#', n);
-    assert_int_equal(erne_profile_read(&p, text, n, "t", NULL), ERNE_EFORMAT);
+    memset(text, '#', n + 2);
+    text[n - 10] = '\n';
+    assert_int_equal(erne_profile_read(&p, text, n + 1, "t", &err), ERNE_EFORMAT);
+    assert_string_equal(err.text,
+                        "t, line 2, column 10: here it gets larger than 64 KiB");
+    assert_int_equal(pf_file_open(&file, LARGE, PF_WRITE_NEW), 0);
+    assert_int_equal(pf_file_write_at(file, text, n + 2, 0), 0);
+    pf_file_close(&file);
+    assert_int_equal(erne_profile_load(&p, LARGE, &err), ERNE_EFORMAT);
+    assert_string_equal(err.text,
+                        LARGE ", line 2, column 10: here it gets larger than 64 KiB");
+    pf_path_remove(LARGE);
     free(text);
 }
 
