@@ -140,20 +140,20 @@ static const char *make_cache_dir(const struct erne_placement *placement,
     return NULL;
 }
 
-/* Puts phases that are left to "auto" where erne_tune found them fastest, and says why.
- * Answers which these are: bits 1 << kind. */
-static unsigned take_tuned(struct erne_engine *e, struct erne_placement *placement,
-                           const struct opening *o)
+/* Puts phases that are left to "auto" where erne_tune found them fastest. Answers which
+ * these are: bits 1 << kind. */
+static unsigned take_tuned(struct erne_engine *e, struct erne_tuned *tuned,
+                           struct erne_placement *placement, const struct opening *o)
 {
+    const struct erne_tuned_key key = erne_tuned_key_of(o->opts, &e->file);
     char why_not[ERNE_TUNED_WHY], line[ERNE_TUNED_WHY + 64];
-    struct erne_tuned tuned;
-    unsigned free_phases = 0, moved = 0;
+    unsigned free_phases = 0;
 
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
         free_phases |= placement->of[kind].fns ? 0u : 1u << kind;
     if (!o->opts->use_tuned || !o->opts->cache_dir || free_phases == 0)
         return 0;
-    if (!erne_tuned_load(&tuned, o->opts->cache_dir, o->list, &e->file, why_not)) {
+    if (!erne_tuned_load(tuned, o->opts->cache_dir, o->list, &key, why_not)) {
         snprintf(line, sizeof(line), "the placement that was kept is ignored: %s",
                  why_not);
         if (why_not[0])
@@ -161,37 +161,39 @@ static unsigned take_tuned(struct erne_engine *e, struct erne_placement *placeme
         return 0;
     }
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
-        if (free_phases >> kind & 1 && is_device(tuned.of[kind].fns)) {
-            placement->of[kind] = tuned.of[kind];
-            moved |= 1u << kind;
-        }
+        if (free_phases >> kind & 1 && is_device(tuned->of[kind].fns))
+            placement->of[kind] = tuned->of[kind];
     e->is_placed = true;
-    erne_tuned_text(&tuned, free_phases, e->placement, sizeof(e->placement));
-    if (e->placement[0])
-        log_line(o, ERNE_LOG_INFO, e->placement);
-    return moved;
+    return free_phases;
 }
 
 static int open_backends(struct erne_engine *e, const struct opening *opening)
 {
     struct opening o = *opening;
     struct erne_placement placement;
-    unsigned moved;
+    struct erne_tuned tuned;
+    unsigned tuned_phases;
 
     ERNE_TRY(
         erne_placement_parse(&placement, o.opts->backend, o.opts->device, o.list, o.err));
-    moved = take_tuned(e, &placement, &o);
+    tuned_phases = take_tuned(e, &tuned, &placement, &o);
     o.cache_dir = make_cache_dir(&placement, &o);
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
         const enum erne_phase_kind phase = (enum erne_phase_kind)kind;
         int st = open_phase(e, phase, placement.of[kind], &o);
 
-        if (st < 0 && moved >> kind & 1 && !e->backends[kind][0]) { /* nobody's wish */
+        if (st < 0 && tuned_phases >> kind & 1 && placement.of[kind].fns &&
+            !e->backends[kind][0]) { /* nobody's wish */
             log_line(&o, ERNE_LOG_WARN, o.err ? o.err->text : erne_status_text(st));
             st = open_phase(e, phase, (struct erne_choice){ 0 }, &o);
+            tuned_phases &= ~(1u << kind);
         }
         ERNE_TRY(st);
     }
+    if (e->is_placed)
+        erne_tuned_text(&tuned, tuned_phases, e->placement, sizeof(e->placement));
+    if (e->placement[0])
+        log_line(&o, ERNE_LOG_INFO, e->placement);
     return 0;
 }
 

@@ -29,7 +29,7 @@ struct erne_tune_opts erne_tune_opts_default(void)
 {
     return (struct erne_tune_opts){ .struct_size = sizeof(struct erne_tune_opts),
                                     .engine = erne_engine_opts_default(),
-                                    .n_repeats = 7,
+                                    .n_repeats = 5,
                                     .seconds = 60 };
 }
 
@@ -156,7 +156,8 @@ static int verify_lane(struct erne_tune *t, struct erne_tune_lane *lane)
         return 0;
     if (lane->status == ERNE_ECANCELLED && !erne_tune_is_late(t))
         return erne_fail(t->err, ERNE_ECANCELLED, "cancelled");
-    if (lane->status == ERNE_ECANCELLED)
+    lane->is_unknown = lane->status == ERNE_ECANCELLED;
+    if (lane->is_unknown)
         snprintf(lane->why, sizeof(lane->why),
                  "avoided: %.0f s were too short to verify it", t->opts->seconds);
     else
@@ -247,16 +248,22 @@ static void put_reason(char text[ERNE_TUNED_WHY], const struct erne_tune *t,
 
 static void decide(const struct erne_tune *t, struct erne_tuned *tuned)
 {
-    *tuned = (struct erne_tuned){ .n_devices = t->n_lanes };
+    *tuned = (struct erne_tuned){ .n_samples = t->opts->n_repeats };
     for (int i = 0; i < t->n_lanes; i++)
-        tuned->devices[i] = t->lanes[i].choice;
+        if (!t->lanes[i].is_unknown)
+            tuned->devices[tuned->n_devices++] = t->lanes[i].choice;
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
         const int chosen = choose(t, (enum erne_phase_kind)kind);
+        const int n_samples = t->lanes[0].times[kind].n;
 
         tuned->of[kind] = t->lanes[chosen].choice;
-        if (erne_tune_has(t, (enum erne_phase_kind)kind))
-            put_reason(tuned->why[kind], t, (enum erne_phase_kind)kind, chosen);
+        if (!erne_tune_has(t, (enum erne_phase_kind)kind))
+            continue;
+        put_reason(tuned->why[kind], t, (enum erne_phase_kind)kind, chosen);
+        if (n_samples < tuned->n_samples)
+            tuned->n_samples = n_samples;
     }
+    snprintf(tuned->disturbed, sizeof(tuned->disturbed), "%s", t->outcome.disturbed);
 }
 
 /* ----------------------------------------------------------------- telling */
@@ -371,11 +378,60 @@ static int check_opts(const struct erne_tune_opts *opts, struct erne_error *err)
     return 0;
 }
 
+/* A device that was looked at for what is kept, but not now, though it may be there. */
+static bool find_missing(const struct erne_tune *t, const struct erne_tuned *kept,
+                         struct erne_choice *missing)
+{
+    for (int i = 0; i < kept->n_devices; i++) {
+        const struct erne_choice c = kept->devices[i];
+        bool is_seen = t->opts->n_devices == 0; /* all there is were asked for */
+
+        for (int k = 0; k < t->n_lanes; k++)
+            if (t->lanes[k].choice.fns == c.fns && t->lanes[k].choice.device == c.device)
+                is_seen = !t->lanes[k].is_unknown;
+        if (!is_seen) {
+            *missing = c;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Keeps the placement, unless what is kept was measured better. */
+static int keep(struct erne_tune *t, const struct erne_tuned *tuned,
+                struct erne_error *err)
+{
+    const struct erne_engine_opts *opts = &t->opts->engine;
+    const struct erne_tuned_key key = erne_tuned_key_of(opts, &t->lanes[0].engine->file);
+    struct erne_tune_outcome *outcome = &t->outcome;
+    const size_t cap = sizeof(outcome->not_kept);
+    char why_not[ERNE_TUNED_WHY];
+    struct erne_choice missing;
+    struct erne_tuned kept;
+
+    if (!opts->cache_dir)
+        return 0;
+    if (!t->opts->replace &&
+        erne_tuned_load(&kept, opts->cache_dir, t->list, &key, why_not)) {
+        if (find_missing(t, &kept, &missing))
+            snprintf(outcome->not_kept, cap, "it knows %s:%d, too", missing.fns->name,
+                     missing.device);
+        else
+            erne_tuned_is_better(&kept, tuned, outcome->not_kept, cap);
+    }
+    if (outcome->not_kept[0])
+        return 0;
+    ERNE_TRY(erne_tuned_save(opts->cache_dir, tuned, &key, err));
+    outcome->is_kept = true;
+    return 0;
+}
+
 /* Keeps that the host computes everything. */
 static int keep_host(struct erne_tune *t, const char *why)
 {
-    struct erne_model_file file;
     struct erne_tuned tuned = { .n_devices = 0 };
+    struct erne_model_file file;
+    struct erne_tuned_key key;
     int st;
 
     ERNE_TRY(erne_model_file_open(&file, t->path, t->err));
@@ -384,24 +440,29 @@ static int keep_host(struct erne_tune *t, const char *why)
         snprintf(tuned.why[kind], sizeof(tuned.why[kind]), "%s%s%s",
                  *why ? phase_names[kind] : "", *why ? " on the CPU: " : "", why);
     }
-    st = erne_tuned_save(t->opts->engine.cache_dir, &tuned, &file, t->err);
+    key = erne_tuned_key_of(&t->opts->engine, &file);
+    st = erne_tuned_save(t->opts->engine.cache_dir, &tuned, &key, t->err);
     erne_model_file_close(&file);
     return st;
 }
 
+/* What cannot be kept is told all the same. */
 static int measure_and_keep(struct erne_tune *t)
 {
-    const char *dir = t->opts->engine.cache_dir;
     struct erne_tuned tuned;
+    struct erne_error why = { 0 };
+    int st;
 
     for (int i = 1; i < t->n_lanes; i++)
         ERNE_TRY(verify_lane(t, &t->lanes[i]));
     ERNE_TRY(erne_tune_race(t));
     decide(t, &tuned);
-    if (dir)
-        ERNE_TRY(erne_tuned_save(dir, &tuned, &t->lanes[0].engine->file, t->err));
+    st = keep(t, &tuned, &why);
     ERNE_TRY(tell_phases(t));
-    return measure_ops(t);
+    ERNE_TRY(measure_ops(t));
+    t->outcome.is_told = true;
+    return st < 0 ? erne_fail(t->err, st, "the placement could not be kept: %s", why.text)
+                  : 0;
 }
 
 static int tune(struct erne_tune *t)
@@ -434,6 +495,8 @@ int erne_tune_on(const char *path, const struct erne_tune_opts *opts,
     t->start_ns = pf_time_ns();
     t->err = err;
     st = tune(t);
+    if (opts->outcome)
+        *opts->outcome = t->outcome;
     erne_tune_race_end(t);
     free(t);
     return st;

@@ -19,6 +19,7 @@ struct erne_tune_lane {
     char name[48];
     int status;              /* 0, or why it no longer takes part ... */
     char why[ERNE_TUNE_WHY]; /* ... in words */
+    bool is_unknown;         /* no time was left to verify it */
     struct erne_engine *engine;
     struct erne_session *session;
     struct erne_encoder encoder; /* placed, if the model sees */
@@ -36,6 +37,7 @@ struct erne_tune {
     bool has_hardware; /* a device that is no software */
     int32_t *tokens;   /* [n_prompt + n_answer] */
     int32_t n_prompt, n_answer;
+    struct erne_tune_outcome outcome;
     struct erne_error *err;
 };
 
@@ -52,9 +54,10 @@ int erne_tune_progress(const struct erne_tune *t, const char *what, const char *
 
 /* ------------------------------------------------------------ tune_race.c */
 
-/* Opens the model on the lanes that are left and measures all phases on them in turns.
- * What goes wrong on a device ends its part only. ECANCELLED, ENOMEM; what goes wrong on
- * the host. */
+/* Opens the model on the lanes that are left and measures all phases on them in turns;
+ * rounds that the machine disturbed are taken again, and noted in outcome. What goes
+ * wrong on a device ends its part only. ECANCELLED, ENOMEM; what goes wrong on the host.
+ */
 int erne_tune_race(struct erne_tune *t);
 void erne_tune_race_end(struct erne_tune *t);
 

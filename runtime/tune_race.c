@@ -258,6 +258,55 @@ static int run_round(struct erne_tune *t)
     return 0;
 }
 
+struct counts {
+    int n[ERNE_TUNE_LANES][ERNE_PHASE_COUNT];
+};
+
+static struct counts count_samples(const struct erne_tune *t)
+{
+    struct counts counts = { 0 };
+
+    for (int i = 0; i < t->n_lanes; i++)
+        for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
+            counts.n[i][kind] = t->lanes[i].times[kind].n;
+    return counts;
+}
+
+static void drop_samples(struct erne_tune *t, const struct counts *left)
+{
+    for (int i = 0; i < t->n_lanes; i++)
+        for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
+            t->lanes[i].times[kind].n = left->n[i][kind];
+}
+
+/* What the machine was busy with while a round was taken does not count, unless it is so
+ * all the time, or no time is left. */
+static int run_rounds(struct erne_tune *t)
+{
+    const struct erne_tune_opts *opts = t->opts;
+    struct erne_tune_outcome *outcome = &t->outcome;
+    char disturbed[sizeof(outcome->disturbed)] = "";
+
+    for (int n = 0; n < opts->n_repeats;) {
+        const struct counts before = count_samples(t);
+
+        if (opts->watch)
+            opts->watch(opts->watch_user, NULL, 0);
+        ERNE_TRY(run_round(t));
+        if (opts->watch)
+            opts->watch(opts->watch_user, disturbed, sizeof(disturbed));
+        if (disturbed[0] && outcome->n_again < opts->n_repeats && !erne_tune_is_late(t)) {
+            drop_samples(t, &before);
+            outcome->n_again++;
+            continue;
+        }
+        if (disturbed[0])
+            snprintf(outcome->disturbed, sizeof(outcome->disturbed), "%s", disturbed);
+        n++;
+    }
+    return 0;
+}
+
 int erne_tune_race(struct erne_tune *t)
 {
     for (int i = 0; i < t->n_lanes; i++) {
@@ -272,7 +321,5 @@ int erne_tune_race(struct erne_tune *t)
         if (st < 0)
             ERNE_TRY(drop(t, lane, st, &why));
     }
-    for (int i = 0; i < t->opts->n_repeats; i++)
-        ERNE_TRY(run_round(t));
-    return 0;
+    return run_rounds(t);
 }

@@ -1,13 +1,17 @@
 /* tuned.c -- see tuned.h. A placement is a text file, a line each:
  *
- *     erne tune 1
+ *     erne tune 2
  *     model: 0123456789abcdef
+ *     host: 4 threads, isa auto, 0 MiB (its key ends here)
  *     build: 0.1.0 cpu vulkan
+ *     samples: 7
+ *     disturbed: WHAT DISTURBED THEM   (or nothing)
  *     device: vulkan:0 IDENTITY        (one for each that was looked at)
  *     vision: cpu:0 WHY                (one for each phase)
  *     end: HASH                        (of all that is before)
  *
- * Its name says the model only, so that what no longer holds is found, and replaced. */
+ * Its name says model and host only, so that what no longer holds is found, and
+ * replaced. */
 #include "runtime/tuned.h"
 
 #include <inttypes.h>
@@ -17,6 +21,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "platforms/platform.h"
 #include "runtime/cache_file.h"
 #include "runtime/identity.h"
 
@@ -24,7 +29,7 @@ enum {
     MAX_NAME = 64,
     MAX_LINE = 768,
     END_BYTES = 22, /* "end: ", 16 digits, a newline */
-    MAX_BYTES = (ERNE_TUNED_DEVICES + ERNE_PHASE_COUNT + 4) * MAX_LINE
+    MAX_BYTES = (ERNE_TUNED_DEVICES + ERNE_PHASE_COUNT + 6) * MAX_LINE
 };
 
 static const char *const phase_names[] = {
@@ -33,15 +38,24 @@ static const char *const phase_names[] = {
 #undef X
 };
 
-static void name_of(char name[MAX_NAME], const struct erne_model_file *file)
+struct erne_tuned_key erne_tuned_key_of(const struct erne_engine_opts *opts,
+                                        const struct erne_model_file *file)
 {
-    snprintf(name, MAX_NAME, "tune-%016" PRIx64 ".txt", erne_model_hash(file));
+    const int n_threads = opts->n_threads > 0 ? opts->n_threads : pf_cpu_count();
+    struct erne_tuned_key key;
+
+    snprintf(key.text, sizeof(key.text),
+             "erne tune 2\nmodel: %016" PRIx64
+             "\nhost: %d threads, isa %.16s, %" PRIu64 " MiB\n",
+             erne_model_hash(file), n_threads, opts->isa ? opts->isa : "auto",
+             opts->ram_bytes >> 20);
+    return key;
 }
 
-static void head_line(char line[MAX_LINE], const struct erne_model_file *file)
+static void name_of(char name[MAX_NAME], const struct erne_tuned_key *key)
 {
-    snprintf(line, MAX_LINE, "erne tune 1\nmodel: %016" PRIx64 "\n",
-             erne_model_hash(file));
+    snprintf(name, MAX_NAME, "tune-%016" PRIx64 ".txt",
+             XXH3_64bits(key->text, strlen(key->text)));
 }
 
 static void build_line(char line[MAX_LINE])
@@ -80,13 +94,15 @@ static void put(struct writer *w, const char *line)
 }
 
 static void put_tuned(struct writer *w, const struct erne_tuned *t,
-                      const struct erne_model_file *file)
+                      const struct erne_tuned_key *key)
 {
     char line[MAX_LINE];
 
-    head_line(line, file);
-    put(w, line);
+    put(w, key->text);
     build_line(line);
+    put(w, line);
+    snprintf(line, sizeof(line), "samples: %d\ndisturbed: %s\n", t->n_samples,
+             t->disturbed);
     put(w, line);
     for (int i = 0; i < t->n_devices; i++)
         if (device_line(line, t->devices[i]))
@@ -103,7 +119,7 @@ static void put_tuned(struct writer *w, const struct erne_tuned *t,
 }
 
 int erne_tuned_save(const char *dir, const struct erne_tuned *tuned,
-                    const struct erne_model_file *file, struct erne_error *err)
+                    const struct erne_tuned_key *key, struct erne_error *err)
 {
     struct writer *w = calloc(1, sizeof(*w));
     char name[MAX_NAME];
@@ -111,8 +127,8 @@ int erne_tuned_save(const char *dir, const struct erne_tuned *tuned,
 
     if (!w)
         return erne_fail(err, ERNE_ENOMEM, "no memory for a placement");
-    put_tuned(w, tuned, file);
-    name_of(name, file);
+    put_tuned(w, tuned, key);
+    name_of(name, key);
     st = erne_cache_save(dir, name, w->text, w->n, err);
     free(w);
     return st;
@@ -258,19 +274,37 @@ static bool check_listed(const struct erne_tuned *t, char why_not[ERNE_TUNED_WHY
     return true;
 }
 
+/* How it was measured. */
+static bool read_samples(struct erne_tuned *t, const char **at)
+{
+    const char *line = NULL;
+    int n, n_digits = 0;
+
+    if (!skip(at, "samples: "))
+        return false;
+    for (t->n_samples = 0; **at >= '0' && **at <= '9' && n_digits < 4; n_digits++)
+        t->n_samples = 10 * t->n_samples + *(*at)++ - '0';
+    if (n_digits == 0 || !skip(at, "\ndisturbed: "))
+        return false;
+    n = cut_line(at, &line);
+    snprintf(t->disturbed, sizeof(t->disturbed), "%.*s", n, line);
+    return (*at)[-1] == '\n';
+}
+
 static bool read_tuned(struct erne_tuned *t, const char *text,
                        const struct erne_backend_fns *const *list,
-                       const struct erne_model_file *file, char why_not[ERNE_TUNED_WHY])
+                       const struct erne_tuned_key *key, char why_not[ERNE_TUNED_WHY])
 {
     const char *devices;
     char line[MAX_LINE];
 
-    head_line(line, file);
-    if (!skip(&text, line))
+    if (!skip(&text, key->text))
         return refuse(why_not, "it is of another model, or damaged");
     build_line(line);
     if (!skip(&text, line))
         return refuse(why_not, "another build made it");
+    if (!read_samples(t, &text))
+        return refuse(why_not, "it does not say how it was measured");
     devices = text;
     if (!read_devices(t, &text, list, false, why_not))
         return false;
@@ -281,7 +315,7 @@ static bool read_tuned(struct erne_tuned *t, const char *text,
 
 bool erne_tuned_load(struct erne_tuned *tuned, const char *dir,
                      const struct erne_backend_fns *const *list,
-                     const struct erne_model_file *file, char why_not[ERNE_TUNED_WHY])
+                     const struct erne_tuned_key *key, char why_not[ERNE_TUNED_WHY])
 {
     struct erne_tuned found = { .n_devices = 0 };
     char name[MAX_NAME], *text = malloc(MAX_BYTES);
@@ -291,15 +325,29 @@ bool erne_tuned_load(struct erne_tuned *tuned, const char *dir,
     why_not[0] = '\0';
     if (!text)
         return refuse(why_not, "no memory for it");
-    name_of(name, file);
+    name_of(name, key);
     n = erne_cache_load(dir, name, text, MAX_BYTES);
     if (n >= 0)
-        holds = is_whole(text, n) ? read_tuned(&found, text, list, file, why_not)
+        holds = is_whole(text, n) ? read_tuned(&found, text, list, key, why_not)
                                   : refuse(why_not, "it is damaged");
     free(text);
     if (holds)
         *tuned = found;
     return holds;
+}
+
+bool erne_tuned_is_better(const struct erne_tuned *kept, const struct erne_tuned *found,
+                          char *why, size_t cap)
+{
+    why[0] = '\0';
+    if (kept->n_samples == 0 || (kept->disturbed[0] && !found->disturbed[0]))
+        return false;
+    if (!kept->disturbed[0] && found->disturbed[0])
+        snprintf(why, cap, "it was measured undisturbed");
+    else if (kept->n_samples > found->n_samples)
+        snprintf(why, cap, "it is of %d samples, not of %d", kept->n_samples,
+                 found->n_samples);
+    return why[0] != '\0';
 }
 
 void erne_tuned_text(const struct erne_tuned *tuned, unsigned wanted, char *text,
@@ -312,4 +360,6 @@ void erne_tuned_text(const struct erne_tuned *tuned, unsigned wanted, char *text
         if (wanted >> kind & 1 && tuned->why[kind][0] && n < cap)
             n += (size_t)snprintf(text + n, cap - n, "%s%s", n > 0 ? "; " : "",
                                   tuned->why[kind]);
+    if (n > 0 && n < cap && tuned->disturbed[0])
+        snprintf(text + n, cap - n, "; measured on a busy machine: %s", tuned->disturbed);
 }

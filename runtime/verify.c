@@ -315,9 +315,15 @@ static int verify_anew(struct verify *v)
     }
     ERNE_TRY(check_all(v));
     ERNE_TRY(check_model(v));
-    if (find_kept(v, &key))
-        ERNE_TRY(
-            erne_verdict_save(v->opts->engine.cache_dir, &key, v->refused, v->err));
+    if (find_kept(v, &key)) {
+        const char *dir = v->opts->engine.cache_dir;
+        const bool is_needed = !v->opts->use_kept; /* else it only saves time */
+        const int st =
+            erne_verdict_save(dir, &key, v->refused, is_needed ? v->err : NULL);
+
+        if (st < 0 && is_needed)
+            return st;
+    }
     snprintf(how, sizeof(how), "%d of %d checks failed", v->n_failed, v->n_checks);
     return v->n_failed > 0 ? fail_wrong(v, how) : 0;
 }

@@ -209,6 +209,15 @@ void bench_guard_add(struct bench_guard *g, const struct pf_usage *before,
 /* Why the figures should not be trusted, in words; "" if nothing is known. text: [cap] */
 void bench_guard_judge(const struct bench_guard *g, char *text, size_t cap);
 
+/* The same for erne_tune, as struct erne_tune_opts' watch; user is a bench_watch. What is
+ * too little to be seen in one round adds up. */
+struct bench_watch {
+    struct pf_usage before;
+    struct bench_guard quiet; /* of rounds that nothing was seen in */
+};
+
+void bench_watch_round(void *user, char *text, size_t cap);
+
 /* --------------------------------------------------------- bench_picture.c */
 
 /* A picture of this size, not all of one colour. */

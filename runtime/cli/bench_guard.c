@@ -94,3 +94,22 @@ void bench_guard_judge(const struct bench_guard *g, char *text, size_t cap)
         add_reason(text, cap, line);
     }
 }
+
+void bench_watch_round(void *user, char *text, size_t cap)
+{
+    struct bench_watch *w = user;
+    struct bench_guard round = { 0 };
+    struct pf_usage after;
+
+    pf_usage_read(text ? &after : &w->before, NULL);
+    if (!text)
+        return;
+    bench_guard_add(&round, &w->before, &after);
+    bench_guard_judge(&round, text, cap);
+    if (text[0])
+        return;
+    bench_guard_add(&w->quiet, &w->before, &after);
+    bench_guard_judge(&w->quiet, text, cap);
+    if (text[0])
+        w->quiet = (struct bench_guard){ 0 };
+}

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "platforms/platform.h"
+#include "runtime/cli/bench.h"
 #include "runtime/cli/cli_io.h"
 
 /* ------------------------------------------------------------------ model */
@@ -69,6 +70,7 @@ static int tune_at_start(struct cli_model *model, const struct cli_args *args,
                          const char *path, struct erne_error *err)
 {
     struct erne_tune_opts opts = erne_tune_opts_default();
+    struct bench_watch watch = { 0 };
     struct erne_error why;
     bool said = false;
     int st;
@@ -82,6 +84,8 @@ static int tune_at_start(struct cli_model *model, const struct cli_args *args,
     opts.seconds = START_SECONDS;
     opts.progress = say_once;
     opts.progress_user = &said;
+    opts.watch = bench_watch_round;
+    opts.watch_user = &watch;
     st = erne_tune(path, &opts, &why);
     cli_progress_clear();
     if (st == ERNE_ECANCELLED)

@@ -126,6 +126,9 @@ const struct cli_option cli_options[] = {
       "begin nothing new after that long (default 60)" },
     { "--only-phases", NULL, CLI_FLAG, AT(only_phases), 0, 0, CLI_TUNE,
       "do not measure operators" },
+    { "--force, --overwrite", NULL, CLI_FLAG, AT(replace), 0, 0, CLI_TUNE,
+      "keep the placement even if the one that is kept is of more devices, of more "
+      "samples, or of a machine that was less busy" },
 
     { "-m, --model", "LIST", CLI_LIST, AT(bench.models), 0, 0, CLI_BENCH,
       "model files. Lists are separated by commas, or the option is repeated; numbers "

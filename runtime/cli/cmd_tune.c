@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cli/bench.h"
 #include "runtime/cli/bench_list.h"
 #include "runtime/cli/bench_record.h"
 #include "runtime/cli/cli_io.h"
@@ -14,8 +15,11 @@ extern const unsigned char bench_text[]; /* cmake/embed.cmake */
 struct teller {
     const char *model;
     bool json;
+    bool has_head; /* the table of phases */
     struct cli_text phases, ops;
     char last_phase[16]; /* of the table of operators */
+    struct bench_watch watch;
+    struct erne_tune_outcome outcome;
     struct erne_error err;
 };
 
@@ -31,10 +35,14 @@ static void put_speed(char *text, size_t cap, const struct erne_phase_timing *t)
         snprintf(text, cap, "%.4g t/s", 1e9 / t->median_ns);
 }
 
-static void print_phase(const struct erne_phase_timing *t)
+static void print_phase(struct teller *teller, const struct erne_phase_timing *t)
 {
     char speed[32], spread[32] = "-";
 
+    if (!teller->has_head)
+        printf("%-8s %-12s %14s %9s %8s\n", "phase", "device", "median", "spread",
+               "samples");
+    teller->has_head = true;
     put_speed(speed, sizeof(speed), t);
     if (t->n_samples > 1)
         snprintf(spread, sizeof(spread), "%.3g %%",
@@ -139,13 +147,20 @@ static int put_array(struct cli_text *text, const char *name,
 static int write_json(const struct teller *teller, const char *dir,
                       struct erne_error *err)
 {
+    const struct erne_tune_outcome *o = &teller->outcome;
     struct cli_text text = { 0 };
     int st = bench_printf(&text, err, "{ ");
 
     if (st == ERNE_OK)
         st = put_member(&text, "model", teller->model, err);
     if (st == ERNE_OK)
-        st = put_member(&text, "kept_in", dir, err);
+        st = put_member(&text, "kept_in", o->is_kept ? dir : NULL, err);
+    if (st == ERNE_OK)
+        st = put_member(&text, "not_kept", o->not_kept[0] ? o->not_kept : NULL, err);
+    if (st == ERNE_OK)
+        st = put_member(&text, "disturbed", o->disturbed[0] ? o->disturbed : NULL, err);
+    if (st == ERNE_OK)
+        st = bench_printf(&text, err, "\"n_again\": %d,", o->n_again);
     if (st == ERNE_OK)
         st = put_array(&text, "phases", &teller->phases, err);
     if (st == ERNE_OK)
@@ -169,7 +184,7 @@ static int tell_phase(void *user, const struct erne_phase_timing *timing)
     cli_progress_clear();
     if (teller->json)
         return add_phase(teller, timing);
-    print_phase(timing);
+    print_phase(teller, timing);
     return 0;
 }
 
@@ -190,6 +205,10 @@ static struct erne_tune_opts choose(struct cli_args *args, struct teller *teller
     struct erne_tune_opts opts = erne_tune_opts_default();
 
     opts.engine = args->engine;
+    opts.replace = args->replace;
+    opts.watch = bench_watch_round;
+    opts.watch_user = &teller->watch;
+    opts.outcome = &teller->outcome;
     opts.engine.log = args->verbose ? cli_log : NULL;
     opts.engine.log_user = &args->verbose;
     opts.devices = (const char *const *)devices->data;
@@ -205,6 +224,42 @@ static struct erne_tune_opts choose(struct cli_args *args, struct teller *teller
     return opts;
 }
 
+/* Whether the tables are kept. */
+static void print_outcome(const struct erne_engine_opts *engine, const char *path,
+                          const struct erne_tune_outcome *o)
+{
+    if (o->n_again > 0)
+        printf("\nrounds of samples that were disturbed and taken again: %d\n",
+               o->n_again);
+    if (o->is_kept)
+        printf("\nerne run, chat and bench place %s so from now on, with %d threads; "
+               "--backend and --device come first\n",
+               path, engine->n_threads > 0 ? engine->n_threads : pf_cpu_count());
+    if (o->not_kept[0])
+        printf("\nwhat was kept before stays: %s (--force replaces it)\n", o->not_kept);
+    if (!engine->cache_dir)
+        printf("\nnothing is kept: there is no folder for it (--cache-dir DIR)\n");
+}
+
+static int tell_outcome(const struct cli_args *args, const struct teller *teller,
+                        struct erne_error *err)
+{
+    const struct erne_tune_outcome *o = &teller->outcome;
+    char line[256];
+    int st = ERNE_OK;
+
+    if (args->json)
+        st = write_json(teller, args->engine.cache_dir, err);
+    else
+        print_outcome(&args->engine, teller->model, o);
+    fflush(stdout);
+    snprintf(line, sizeof(line),
+             "the machine was busy: %s; tune it again when it is quiet", o->disturbed);
+    if (o->disturbed[0])
+        cli_log((void *)&args->verbose, ERNE_LOG_WARN, line);
+    return st;
+}
+
 static int tune(struct cli_args *args, const char *path,
                 const struct bench_words *devices, struct erne_error *err)
 {
@@ -214,9 +269,6 @@ static int tune(struct cli_args *args, const char *path,
 
     cli_set_cache_dir(args);
     opts = choose(args, &teller, devices);
-    if (!args->json)
-        printf("%-8s %-12s %14s %9s %8s\n", "phase", "device", "median", "spread",
-               "samples");
     cli_interrupt_begin(NULL);
     st = erne_tune(path, &opts, err);
     cli_interrupt_end();
@@ -225,12 +277,11 @@ static int tune(struct cli_args *args, const char *path,
         *err = teller.err;
         st = err->status;
     }
-    if (st == ERNE_OK && args->json)
-        st = write_json(&teller, args->engine.cache_dir, err);
-    else if (st == ERNE_OK && args->engine.cache_dir)
-        printf("\nerne run, chat and bench place %s so from now on; --backend and "
-               "--device come first\n",
-               path);
+    if (teller.outcome.is_told) {
+        const int told = tell_outcome(args, &teller, st == ERNE_OK ? err : NULL);
+
+        st = st == ERNE_OK ? told : st;
+    }
     free(teller.phases.data);
     free(teller.ops.data);
     return st;

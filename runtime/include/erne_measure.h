@@ -99,6 +99,15 @@ struct erne_phase_timing {
     const char *why;       /* or why not */
 };
 
+/* What came of erne_tune. */
+struct erne_tune_outcome {
+    bool is_told;          /* all, whether it could be kept or not */
+    bool is_kept;
+    int n_again;           /* rounds of samples that were disturbed and taken again */
+    char disturbed[160];   /* what disturbed those that count; "" if nothing is known */
+    char not_kept[256];    /* what was kept before is better: why; or "" */
+};
+
 struct erne_tune_opts {
     size_t struct_size;
     struct erne_engine_opts engine; /* how to compute, and by cache_dir where to keep the
@@ -106,11 +115,18 @@ struct erne_tune_opts {
     const char *const *devices; /* [n_devices]: "vulkan" (all its devices), "opencl:1": */
     size_t n_devices;      /* beside the CPU; 0: all there is */
     const char *text;      /* whose tokens are evaluated; NULL: any tokens */
-    int n_repeats;         /* samples of a phase on a device, at most 99 (default: 7) */
+    int n_repeats;         /* samples of a phase on a device, at most 99 (default: 5) */
     double seconds;        /* nothing new is begun after that long (default: 60) */
     bool only_phases;      /* operators are not measured */
     bool at_start;         /* keeps "the CPU" before a driver that may crash is tried, and
                               tries only if there is a device that is no software */
+    bool replace;          /* keeps it even where what was kept is better */
+    /* Called before each round of samples (text NULL) and after it, to put into text
+     * ([cap]) what disturbed the machine meanwhile, or ""; such a round is taken again,
+     * at most n_repeats of them. NULL: nobody looks. */
+    void (*watch)(void *user, char *text, size_t cap);
+    void *watch_user;
+    struct erne_tune_outcome *outcome; /* is filled in; may be NULL */
     /* Receive phases, once they are kept, then operators; not 0 ends it. May be NULL. */
     int (*phase)(void *user, const struct erne_phase_timing *timing);
     int (*op)(void *user, const char *device, const struct erne_op_timing *timing);
@@ -120,9 +136,12 @@ struct erne_tune_opts {
 ERNE_API struct erne_tune_opts erne_tune_opts_default(void);
 
 /* Verifies devices that were not verified before, measures each phase of a model on them
- * in turns, and keeps where it is fastest for this model, build, devices and drivers.
- * What computes wrongly, fails, or is not clearly faster than the CPU is avoided.
- * Fails: as erne_engine_open, ECANCELLED, EIO (it could not be kept). */
+ * in turns, and keeps where it is fastest for this model, build, devices and drivers, and
+ * for the threads, instruction set and memory of `engine`. What computes wrongly, fails,
+ * or is not clearly faster than the CPU is avoided. What was kept stays where it is
+ * better: of more devices, of an undisturbed machine, of more samples.
+ * Fails: as erne_engine_open, ECANCELLED; EIO also when all was told but could not be
+ * kept. */
 ERNE_API int erne_tune(const char *path, const struct erne_tune_opts *opts,
                        struct erne_error *err);
 

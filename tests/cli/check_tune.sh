@@ -26,7 +26,7 @@ expect 0 '' logits "$tiny" --tokens-file "$golden/tiny/tokens.txt" -o "$scratch/
 check '! grep -q "decode on" "$err"' 'logits are placed'
 
 # Asked for, it tells of all devices, and of the operators.
-expect 0 'so from now on' tune "$tiny" -t 1 -r 2
+expect 0 'so from now on, with 1 threads' tune "$tiny" -t 1 -r 2 --force
 check 'grep -q "^decode *shadow:0 .* times slower$" "$out"' 'the slow one is not told'
 check 'grep -q "^decode *shadow:1 .* avoided: shadow computes matmul wrongly" "$out"' \
     'the wrong one is not told'
@@ -35,10 +35,29 @@ check 'grep -q "^prefill *matmul .* shadow:0 " "$out"' 'no operators'
 check '! grep -q "^prefill *matmul .* shadow:1 " "$out"' 'operators of the wrong one'
 expect 0 '' tune "$tiny" -t 1 -r 1 --json --backend shadow:0
 check 'grep -q "\"phase\": \"decode\", \"device\": \"shadow:0\", " "$out"' 'no JSON'
-check '! grep -q "shadow:1" "$out"' 'what was not asked for'
+check '! grep -q "device\": \"shadow:1" "$out"' 'what was not asked for'
 check 'grep -q "\"operators\": \[$" "$out"' 'no operators in JSON'
+check 'grep -q "\"kept_in\": null, \"not_kept\": \"it knows shadow:1, too\"" "$out"' \
+    'a part was kept instead of all'
 expect 0 '' tune "$tiny" -t 1 -r 1 --only-phases
 check '! grep -q "^phase *operator" "$out"' 'operators though only phases were wanted'
+
+# What knows more stays, and it is for one number of threads.
+expect 0 'what was kept before stays: it knows shadow:1, too' tune "$tiny" -t 1 -r 2 \
+    --only-phases --backend shadow:0
+expect 0 'shadow:1 avoided' run "$tiny" $say
+expect 0 'finding out which device is fastest' run "$tiny" $say -t 2
+
+# A machine that is busy with something else is told, at once and ever after.
+if [ -r /proc/stat ]; then
+    timeout 60 sh -c 'while :; do :; done' &
+    busy=$!
+    expect 0 'warning: the machine was busy: ' tune "$tiny" -t 1 -r 2 --only-phases \
+        --force
+    kill "$busy"
+    check 'grep -q " disturbed and taken again: [1-9]" "$out"' 'no round was taken again'
+    expect 0 'measured on a busy machine: ' run "$tiny" $say
+fi
 
 # The time is limited, and what was not verified in it is avoided.
 rm -r "$cache"
@@ -68,9 +87,23 @@ expect 0 'computes' verify "$tiny" --device shadow:0 --rounds 1
 # Bad calls.
 expect 2 'a model file is needed' tune
 expect 4 'toaster is not in this build' tune "$tiny" --backend toaster
+check '[ ! -s "$out" ]' 'something was printed before the error'
 expect 4 'shadow:9: there is no such device' tune "$tiny" --backend shadow,shadow:9
 expect 2 'option -r: 0 is less' tune "$tiny" -r 0
 expect 1 "$scratch/none.erne" tune "$scratch/none.erne"
-expect 1 '/dev/null/x' tune "$tiny" -t 1 -r 1 --only-phases --seconds 0 \
+expect 2 'phase decode: no backend is named' run "$tiny" $say \
+    --backend prefill=reference,decode=
+
+# What cannot be kept is told all the same, and that it is not kept.
+expect 1 'the placement could not be kept: /dev/null/x/' tune "$tiny" -t 1 -r 1 \
+    --only-phases --cache-dir /dev/null/x
+check 'grep -q "^decode *shadow:0 .* times slower$" "$out"' 'nothing was told'
+check 'grep -q "computes matmul wrongly" "$out"' 'the wrong one is not told'
+expect 1 'could not be kept' tune "$tiny" -t 1 -r 1 --only-phases --json \
     --cache-dir /dev/null/x
+check 'grep -q "\"kept_in\": null" "$out" && grep -q "\"chosen\": true" "$out"' 'no JSON'
+env -u HOME -u XDG_CACHE_HOME "$erne" tune "$tiny" -t 1 -r 1 --only-phases >"$out" \
+    2>"$err"
+check 'grep -q "^nothing is kept: .*--cache-dir DIR" "$out"' \
+    'nothing is said of a folder that is missing'
 finish

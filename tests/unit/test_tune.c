@@ -206,7 +206,7 @@ static void clear_cache(void)
 /* ----------------------------------------------------------------- placing */
 
 struct log {
-    char info[768], debug[256], warn[256];
+    char info[1024], debug[256], warn[256];
 };
 
 static void keep_line(void *user, enum erne_log_level level, const char *line)
@@ -322,6 +322,7 @@ static void gone_is_ignored(void **state)
     open_engine("auto", NULL, with_slow_host, &config, names, &log);
     assert_string_equal(names[ERNE_PHASE_DECODE], "host");
     assert_non_null(strstr(log.warn, "shadow"));
+    assert_string_equal(log.info, ""); /* nothing is on the shadow */
 }
 
 /* The stand-ins without a hook: one is slow, one is wrong. */
@@ -384,6 +385,154 @@ static void lost_is_avoided(void **state)
         assert_non_null(strstr(find_row(&seen, "decode", "shadow:0")->why, "avoided: "));
         assert_non_null(strstr(find_row(&seen, "prefill", "shadow:0")->why, "lost"));
     }
+}
+
+/* ------------------------------------------------------------------ rounds */
+
+/* A machine that others are busy with in some rounds, a bit each. */
+struct busy {
+    unsigned rounds;
+    int n, n_begun;
+};
+
+static void watch_busy(void *user, char *text, size_t cap)
+{
+    struct busy *busy = user;
+
+    if (!text) {
+        busy->n_begun++;
+        return;
+    }
+    snprintf(text, cap, "%s", busy->rounds >> busy->n & 1 ? "others were busy" : "");
+    busy->n++;
+    assert_int_equal(busy->n, busy->n_begun);
+}
+
+static int tune_busy(struct busy *busy, struct erne_tune_opts *opts,
+                     struct erne_tune_outcome *outcome)
+{
+    struct erne_error err = { 0 };
+    int st;
+
+    *outcome = (struct erne_tune_outcome){ .n_again = -1 };
+    opts->watch = watch_busy;
+    opts->watch_user = busy;
+    opts->outcome = outcome;
+    st = erne_tune_on(MODEL, opts, shadow_backends, NULL, &err);
+    if (st < 0)
+        print_message("%s\n", err.text);
+    return st;
+}
+
+/* Disturbed rounds are taken again; if that does not help, it is said and kept. */
+static void disturbed(void **state)
+{
+    struct busy some = { .rounds = 0x5 }, all = { .rounds = ~0u }, none = { 0 };
+    struct erne_tune_outcome outcome;
+    struct seen seen = { 0 };
+    struct erne_tune_opts opts = options(&seen);
+    struct erne_engine_opts eo = erne_engine_opts_default();
+    struct erne_engine *e = NULL;
+
+    (void)state;
+    clear_cache();
+    opts.n_repeats = 2;
+    assert_int_equal(tune_busy(&all, &opts, &outcome), 0);
+    assert_int_equal(all.n, 2 * opts.n_repeats);
+    assert_int_equal(outcome.n_again, opts.n_repeats);
+    assert_string_equal(outcome.disturbed, "others were busy");
+    assert_true(outcome.is_kept && outcome.is_told);
+    assert_int_equal(find_row(&seen, "decode", "reference")->n_samples, opts.n_repeats);
+    eo.cache_dir = CACHE;
+    assert_int_equal(erne_engine_open_on(&e, MODEL, &eo, shadow_backends, NULL, NULL), 0);
+    assert_non_null(
+        strstr(erne_engine_placement(e), "measured on a busy machine: others were busy"));
+    erne_engine_close(&e);
+
+    seen = (struct seen){ 0 };
+    assert_int_equal(tune_busy(&some, &opts, &outcome), 0);
+    assert_int_equal(some.n, opts.n_repeats + 2);
+    assert_int_equal(outcome.n_again, 2);
+    assert_string_equal(outcome.disturbed, "");
+    assert_true(outcome.is_kept); /* instead of the disturbed one, but not the reverse */
+    assert_int_equal(find_row(&seen, "decode", "reference")->n_samples, opts.n_repeats);
+    seen = (struct seen){ 0 };
+    all.n = all.n_begun = 0;
+    assert_int_equal(tune_busy(&all, &opts, &outcome), 0);
+    assert_false(outcome.is_kept);
+    assert_string_equal(outcome.not_kept, "it was measured undisturbed");
+    opts.seconds = 0; /* no time to repeat anything */
+    opts.replace = true;
+    seen = (struct seen){ 0 };
+    none.rounds = 1;
+    assert_int_equal(tune_busy(&none, &opts, &outcome), 0);
+    assert_int_equal(outcome.n_again, 0);
+    assert_string_equal(outcome.disturbed, "others were busy");
+    assert_true(outcome.is_kept);
+}
+
+/* A placement stays where one of fewer devices or samples was found; --force replaces. */
+static void better_stays(void **state)
+{
+    static const char *const one[] = { "shadow:0" };
+    struct erne_tune_outcome outcome;
+    struct seen seen = { 0 };
+    struct erne_tune_opts opts = options(&seen);
+    struct busy quiet = { 0 };
+
+    (void)state;
+    clear_cache();
+    opts.n_repeats = 2;
+    assert_int_equal(tune_busy(&quiet, &opts, &outcome), 0);
+    assert_true(outcome.is_kept);
+    opts.n_repeats = 1;
+    seen = (struct seen){ 0 };
+    assert_int_equal(tune_busy(&quiet, &opts, &outcome), 0);
+    assert_false(outcome.is_kept);
+    assert_string_equal(outcome.not_kept, "it is of 2 samples, not of 1");
+    opts.n_repeats = 2;
+    opts.devices = one;
+    opts.n_devices = 1;
+    seen = (struct seen){ 0 };
+    assert_int_equal(tune_busy(&quiet, &opts, &outcome), 0);
+    assert_false(outcome.is_kept);
+    assert_string_equal(outcome.not_kept, "it knows shadow:1, too");
+    opts.engine.n_threads = 77; /* another placement */
+    seen = (struct seen){ 0 };
+    assert_int_equal(tune_busy(&quiet, &opts, &outcome), 0);
+    assert_true(outcome.is_kept);
+    opts.engine.n_threads = 0;
+    opts.replace = true;
+    seen = (struct seen){ 0 };
+    assert_int_equal(tune_busy(&quiet, &opts, &outcome), 0);
+    assert_true(outcome.is_kept);
+}
+
+/* Where nothing can be kept all is told first; that there is no folder is no error. */
+static void not_kept(void **state)
+{
+    struct erne_tune_outcome outcome;
+    struct seen seen = { 0 };
+    struct erne_tune_opts opts = options(&seen);
+    struct erne_error err = { 0 };
+
+    (void)state;
+    opts.outcome = &outcome;
+    opts.n_repeats = 1;
+    opts.only_phases = false;
+    opts.engine.cache_dir = "/dev/null/none";
+    assert_int_equal(erne_tune_on(MODEL, &opts, shadow_backends, NULL, &err), ERNE_EIO);
+    assert_non_null(strstr(err.text, "could not be kept: /dev/null/none"));
+    assert_true(outcome.is_told && !outcome.is_kept);
+    assert_non_null(strstr(find_row(&seen, "decode", "shadow:0")->why, "slower"));
+    assert_non_null(strstr(find_row(&seen, "decode", "shadow:1")->why, "wrongly"));
+    assert_true(seen.n_ops > 0);
+    opts.engine.cache_dir = NULL;
+    opts.only_phases = true;
+    seen = (struct seen){ 0 };
+    assert_int_equal(erne_tune_on(MODEL, &opts, shadow_backends, NULL, &err), 0);
+    assert_true(outcome.is_told && !outcome.is_kept);
+    assert_string_equal(outcome.not_kept, "");
 }
 
 static void time_is_limited(void **state)
@@ -505,7 +654,7 @@ static void no_memory(void **state)
 
 static void make_tuned(struct erne_tuned *tuned)
 {
-    *tuned = (struct erne_tuned){ .n_devices = 2 };
+    *tuned = (struct erne_tuned){ .n_devices = 2, .n_samples = 5 };
     tuned->devices[0] = (struct erne_choice){ &erne_backend_shadow, 0 };
     tuned->devices[1] = (struct erne_choice){ &erne_backend_reference, 0 };
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
@@ -514,36 +663,52 @@ static void make_tuned(struct erne_tuned *tuned)
     }
 }
 
-/* The file that is kept, of a model of no bytes. */
-static int read_kept(char text[4096], char name[64])
+/* Of a model of no bytes, for a host of that many threads. */
+static struct erne_tuned_key key_of(int n_threads)
 {
     const struct erne_model_file file = { 0 };
+    struct erne_engine_opts opts = erne_engine_opts_default();
 
-    snprintf(name, 64, "tune-%016" PRIx64 ".txt", erne_model_hash(&file));
+    opts.n_threads = n_threads;
+    return erne_tuned_key_of(&opts, &file);
+}
+
+/* The file that is kept. */
+static int read_kept(char text[4096], char name[64])
+{
+    const struct erne_tuned_key key = key_of(2);
+
+    snprintf(name, 64, "tune-%016" PRIx64 ".txt",
+             XXH3_64bits(key.text, strlen(key.text)));
     return erne_cache_load(CACHE, name, text, 4096);
 }
 
 static bool load(struct erne_tuned *tuned, char why_not[ERNE_TUNED_WHY])
 {
-    const struct erne_model_file file = { 0 };
+    const struct erne_tuned_key key = key_of(2);
 
-    return erne_tuned_load(tuned, CACHE, shadow_backends, &file, why_not);
+    return erne_tuned_load(tuned, CACHE, shadow_backends, &key, why_not);
 }
 
 static void kept_comes_back(void **state)
 {
-    const struct erne_model_file file = { 0 };
+    const struct erne_tuned_key key = key_of(2), other = key_of(3);
     struct erne_tuned tuned, back = { .n_devices = 0 };
     struct erne_error err = { 0 };
-    char why_not[ERNE_TUNED_WHY], text[64];
+    char why_not[ERNE_TUNED_WHY], text[128];
 
     (void)state;
     clear_cache();
     assert_false(load(&back, why_not));
     assert_string_equal(why_not, "");
     make_tuned(&tuned);
-    assert_int_equal(erne_tuned_save(CACHE, &tuned, &file, &err), 0);
+    snprintf(tuned.disturbed, sizeof(tuned.disturbed), "others were busy");
+    assert_int_equal(erne_tuned_save(CACHE, &tuned, &key, &err), 0);
+    assert_false(erne_tuned_load(&back, CACHE, shadow_backends, &other, why_not));
+    assert_string_equal(why_not, "");
     assert_true(load(&back, why_not));
+    assert_int_equal(back.n_samples, 5);
+    assert_string_equal(back.disturbed, "others were busy");
     assert_int_equal(back.n_devices, tuned.n_devices);
     for (int i = 0; i < tuned.n_devices; i++)
         assert_ptr_equal(back.devices[i].fns, tuned.devices[i].fns);
@@ -553,10 +718,72 @@ static void kept_comes_back(void **state)
     }
     erne_tuned_text(&back, 1u << ERNE_PHASE_DECODE | 1u << ERNE_PHASE_VISION, text,
                     sizeof(text));
-    assert_string_equal(text, "because 2; because 0");
+    assert_string_equal(
+        text, "because 2; because 0; measured on a busy machine: others were busy");
+    erne_tuned_text(&back, 0, text, sizeof(text));
+    assert_string_equal(text, "");
     erne_tuned_text(&back, ~0u, text, 12); /* is cut */
     assert_string_equal(text, "because 2; ");
-    assert_int_equal(erne_tuned_save("/dev/null/none", &tuned, &file, &err), ERNE_EIO);
+    assert_int_equal(erne_tuned_save("/dev/null/none", &tuned, &key, &err), ERNE_EIO);
+}
+
+/* What else than the model a placement is kept for: each has a file of its own. */
+static void keys_differ(void **state)
+{
+    const struct erne_model_file file = { 0 };
+    struct erne_engine_opts opts = erne_engine_opts_default(), all;
+    struct erne_tuned_key keys[4];
+
+    (void)state;
+    keys[0] = erne_tuned_key_of(&opts, &file);
+    opts.n_threads = 77;
+    keys[1] = erne_tuned_key_of(&opts, &file);
+    opts.isa = "c";
+    keys[2] = erne_tuned_key_of(&opts, &file);
+    opts.ram_bytes = 1 << 30;
+    keys[3] = erne_tuned_key_of(&opts, &file);
+    for (int i = 0; i < 3; i++)
+        assert_string_not_equal(keys[i].text, keys[i + 1].text);
+    all = erne_engine_opts_default();
+    all.n_threads = pf_cpu_count(); /* what 0 stands for */
+    keys[1] = erne_tuned_key_of(&all, &file);
+    assert_string_equal(keys[0].text, keys[1].text);
+}
+
+/* A quiet machine comes first, then the number of samples. */
+static void better_measured(void **state)
+{
+    static const struct {
+        int kept_samples, found_samples;
+        bool kept_disturbed, found_disturbed;
+        const char *why;
+    } cases[] = {
+        { 5, 5, false, false, "" },
+        { 5, 7, false, false, "" },
+        { 7, 5, false, false, "it is of 7 samples, not of 5" },
+        { 5, 7, false, true, "it was measured undisturbed" },
+        { 7, 5, true, false, "" },
+        { 7, 5, true, true, "it is of 7 samples" },
+        { 0, 1, false, true, "" }, /* a first start that was not finished */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(cases); i++) {
+        struct erne_tuned kept, found;
+        char why[64];
+
+        make_tuned(&kept);
+        make_tuned(&found);
+        kept.n_samples = cases[i].kept_samples;
+        found.n_samples = cases[i].found_samples;
+        snprintf(kept.disturbed, sizeof(kept.disturbed), "%s",
+                 cases[i].kept_disturbed ? "x" : "");
+        snprintf(found.disturbed, sizeof(found.disturbed), "%s",
+                 cases[i].found_disturbed ? "x" : "");
+        assert_int_equal(erne_tuned_is_better(&kept, &found, why, sizeof(why)),
+                         *cases[i].why != '\0');
+        assert_non_null(strstr(why, cases[i].why));
+    }
 }
 
 /* Cut anywhere, or with any byte changed, it is not believed. */
@@ -604,7 +831,11 @@ static void stale(void **state)
     static const struct {
         const char *from, *to, *why;
     } changes[] = {
-        { "erne tune 1", "erne tune 2", "another model" },
+        { "erne tune 2", "erne tune 1", "another model" },
+        { "host: 2", "host: 3", "another model" },
+        { "samples: ", "samples: x", "how it was measured" },
+        { "samples: 5", "samples: 55555", "how it was measured" },
+        { "disturbed:", "disturbed", "how it was measured" },
         { "build: ", "build: 0.0.1 ", "another build" },
         { "shadow 1", "shadow 2", "shadow:0 is another device or has another driver" },
         { "shadow-0", "shadow-9", "shadow:0 is another device or has another driver" },
@@ -663,8 +894,11 @@ int main(void)
         cmocka_unit_test(lost_is_avoided),  cmocka_unit_test(time_is_limited),
         cmocka_unit_test(first_start),      cmocka_unit_test(cancelled),
         cmocka_unit_test(bad_options),      cmocka_unit_test(no_memory),
-        cmocka_unit_test(kept_comes_back),  cmocka_unit_test(damaged),
-        cmocka_unit_test(stale),            cmocka_unit_test(mangled),
+        cmocka_unit_test(disturbed),        cmocka_unit_test(better_stays),
+        cmocka_unit_test(not_kept),         cmocka_unit_test(kept_comes_back),
+        cmocka_unit_test(keys_differ),      cmocka_unit_test(better_measured),
+        cmocka_unit_test(damaged),          cmocka_unit_test(stale),
+        cmocka_unit_test(mangled),
     };
 
     return cmocka_run_group_tests_name("tune", tests, setup, teardown);
