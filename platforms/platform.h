@@ -126,6 +126,12 @@ void pf_sleep_us(uint64_t us);
 /* 64 bits that differ between runs: the default seed of sampling. */
 uint64_t pf_random_seed(void);
 
+/* Runs fn in a copy of this process, which has what this one holds now, and ends with it;
+ * out [n_bytes, at most 512] becomes what fn wrote there. Only while there are no other
+ * threads. EFAIL: the copy came to nothing; EUNSUPPORTED: there are none. */
+int pf_process_copy(void (*fn)(void *arg, void *out), void *arg, void *out,
+                    size_t n_bytes);
+
 /* ----------------------------------------------------------------- usage */
 
 enum { PF_MAX_PACKAGES = 8 };

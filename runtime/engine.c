@@ -197,6 +197,42 @@ static int open_backends(struct erne_engine *e, const struct opening *opening)
     return 0;
 }
 
+/* The backend that a phase asks first: "vulkan", "vulkan:1". */
+static void name_backend(const struct erne_engine *e, int kind, char *name, size_t cap)
+{
+    const struct erne_backend *be = e->backends[kind][0];
+    int device = 0;
+
+    for (int i = 0; i < e->n_opened; i++)
+        if (e->opened[i].be == be)
+            device = e->opened[i].device;
+    snprintf(name, cap, device > 0 ? "%s:%d" : "%s", be->fns->name, device);
+}
+
+/* One name where all phases that the model has agree. */
+static void name_backends(struct erne_engine *e)
+{
+    static const char *const phases[] = {
+#define X(NAME, name) #name,
+        ERNE_PHASE_LIST(X)
+#undef X
+    };
+    const int first = e->info.has_vision ? 0 : ERNE_PHASE_PREFILL;
+    char names[ERNE_PHASE_COUNT][24];
+    bool alike = true;
+    size_t n = 0;
+
+    for (int kind = first; kind < ERNE_PHASE_COUNT; kind++) {
+        name_backend(e, kind, names[kind], sizeof(names[kind]));
+        alike = alike && strcmp(names[kind], names[first]) == 0;
+    }
+    if (alike)
+        snprintf(e->backend, sizeof(e->backend), "%s", names[first]);
+    for (int kind = first; !alike && kind < ERNE_PHASE_COUNT; kind++)
+        n += (size_t)snprintf(e->backend + n, sizeof(e->backend) - n, "%s%s=%s",
+                              n > 0 ? "," : "", phases[kind], names[kind]);
+}
+
 static void fill_info(struct erne_engine *e)
 {
     const struct erne_model_desc *desc = &e->file.desc;
@@ -267,6 +303,7 @@ static int open_rest(struct erne_engine *e, const struct opening *o)
     ERNE_TRY(open_experts(e, o));
     ERNE_TRY(open_backends(e, o));
     fill_info(e);
+    name_backends(e);
     return 0;
 }
 
@@ -522,6 +559,11 @@ const struct erne_model_info *erne_engine_info(const struct erne_engine *engine)
 const char *erne_engine_placement(const struct erne_engine *engine)
 {
     return engine->is_placed ? engine->placement : NULL;
+}
+
+const char *erne_engine_backend(const struct erne_engine *engine)
+{
+    return engine->backend;
 }
 
 bool erne_engine_is_stop(const struct erne_engine *engine, int32_t token)

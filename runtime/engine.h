@@ -29,6 +29,7 @@ struct erne_engine {
     struct erne_expert_cache *experts; /* NULL: all stay in memory. Under run_lock */
     bool is_placed;      /* by what erne_tune kept ... */
     char placement[1024]; /* ... and why */
+    char backend[96];     /* of each phase */
     struct erne_model_info info;
     float *inv_freq; /* of the language model's RoPE: erne_rope_text_freqs */
     bool fallback;    /* go on without a device that was lost */

@@ -39,14 +39,15 @@ struct bench_engine {
     size_t n_text_tokens; /* of the text itself, before it is repeated */
     char type[64];
     struct bench_experts experts; /* of one of the engines of the same model */
-    char refused[256]; /* why it gets no figures, or empty */
+    int status;                   /* not OK: it gets no figures from now on */
+    char why[256];                /* of the status */
 };
 
 struct bench_lane {
     struct bench_engine *engine;
     int n_batch, n_ubatch;
     const char *type_k, *type_v;
-    struct erne_session *session; /* holds the beginning of the trace */
+    struct erne_session *session; /* holds the beginning of the trace. NULL: no test */
 };
 
 /* What a test evaluates. */
@@ -76,6 +77,7 @@ struct bench_series {
 /* What the machine did while a test's samples were taken, all of them together. */
 struct bench_guard {
     uint64_t elapsed_ns, busy_ns, own_ns, stolen_ns, n_throttled;
+    int n_times, n_cpus;                    /* how often it was looked at */
     double joules, load, mhz_low, mhz_high; /* mhz 0: unknown */
 };
 
@@ -85,8 +87,11 @@ struct bench_case {
     int n_prompt, n_gen, n_depth;
     int width, height, n_image; /* of the picture, if there is one, and its tokens */
     struct erne_media *media;
-    size_t n_text; /* bytes of the text that make up the prompt */
+    size_t n_text;       /* bytes of the text that make up the prompt */
+    uint64_t peak_bytes; /* that a process holds at most in which it runs; 0: unknown */
+    int skipped;         /* not OK: it does not fit the model */
     char name[64], time[32], disturbed[160];
+    char why[256]; /* there are no samples, or fewer than wanted; or empty */
     struct bench_series samples; /* ns a run, in the order they were taken */
     struct bench_series first;   /* ns to the first token, where prompt and answer are */
     struct bench_series tokens;  /* ns of each token of an answer */
@@ -112,28 +117,52 @@ struct bench {
     size_t n_lanes;
     struct bench_case *cases;
     size_t n_cases;
+    bool is_quiet; /* engines log nothing */
     struct bench_probe probe;
-    char *devices; /* names of what is no CPU, or empty */
+    struct bench_guard guard; /* of all rounds */
+    char *devices;            /* names of what is no CPU, or empty */
     char cpu[128], build[256];
 };
 
 /* ------------------------------------------------------------ bench_grid.c */
 
+/* What options ask for, but for models. EINVAL. Zero it to start; deinit in any case. */
+int bench_lists_parse(struct bench_lists *l, const struct cli_args *args,
+                      struct erne_error *err);
+void bench_lists_deinit(struct bench_lists *l);
+
 /* Reads the options and lays out engines, lanes and cases; nothing is opened. EINVAL. */
 int bench_grid_init(struct bench *b, struct erne_error *err);
 void bench_grid_deinit(struct bench *b);
 
-/* ------------------------------------------------------------- bench_run.c */
+/* ------------------------------------------------------------ bench_open.c */
 
-/* Opens what the cases need; takes all samples, in rounds. */
-int bench_open(struct bench *b, struct erne_error *err);
 /* How an engine is opened. */
 struct erne_engine_opts bench_engine_opts(const struct bench_engine *e,
                                           const struct bench *b);
-/* Only the models. */
+/* Reads the text; opens the models, or everything the cases need. Cases that do not fit
+ * their model are skipped, unless that is all of them. */
 int bench_open_engines(struct bench *b, struct erne_error *err);
-int bench_run(struct bench *b, struct erne_error *err);
+int bench_open(struct bench *b, struct erne_error *err);
+int bench_open_engine(struct bench_engine *e, const struct bench *b, size_t n_tokens,
+                      struct erne_error *err);
+int bench_open_lane(struct bench_lane *lane, const struct bench *b,
+                    struct erne_error *err);
+/* Most tokens that a test of the lane (NULL: of all) has in its context. */
+int bench_most_tokens(const struct bench *b, const struct bench_lane *lane);
 void bench_close(struct bench *b);
+
+/* ------------------------------------------------------------- bench_run.c */
+
+/* Takes all samples, in rounds. What fails on an engine ends its figures only. ECANCELLED
+ * after Ctrl-C, with what was measured until then. */
+int bench_run(struct bench *b, struct erne_error *err);
+
+/* ---------------------------------------------------------- bench_memory.c */
+
+/* Fills in the cases' peak_bytes: each runs once in a copy of this process, in which
+ * nothing else does. Before anything is opened. */
+void bench_measure_memory(struct bench *b);
 
 /* ------------------------------------------------------------- cmd_bench.c */
 
@@ -143,14 +172,15 @@ int bench_print(const struct cli_args *args, const struct bench_layout *layout,
 
 /* ------------------------------------------------------------ bench_gate.c */
 
-/* Looks at what each engine computes, and fills in `refused`. Fails where that cannot be
- * found out. */
+/* Looks at what each engine computes, and fills in its status where that is wrong or its
+ * device is lost. Fails where it cannot be found out. */
 int bench_gate(struct bench *b, struct erne_error *err);
 
 /* -------------------------------------------------------- bench_experts.c */
 
-/* Counts for each model, on the first engine that may give figures. */
-int bench_experts_measure(struct bench *b, struct erne_error *err);
+/* Counts for the lane's model, unless that was done. */
+int bench_experts_measure(struct bench_lane *lane, const struct bench *b,
+                          struct erne_error *err);
 /* The fields of a record, whose model_filename is filled in. */
 void bench_experts_fill(struct bench_record *r, const struct bench *b);
 /* Every layer, on stderr. */
@@ -158,7 +188,9 @@ void bench_experts_tell(const struct bench *b);
 
 /* ----------------------------------------------------------- bench_keep.c */
 
-/* Appends to FOLDER/MACHINE.csv. */
+/* Appends those that are complete to FOLDER/MACHINE.csv; or only tries whether that is
+ * possible. */
+int bench_keep_try(const char *folder, struct erne_error *err);
 int bench_keep(const char *folder, const struct bench_record *records, size_t n,
                struct erne_error *err);
 /* What the file is called after. name: [cap] */
@@ -166,11 +198,13 @@ void bench_machine_name(char *name, size_t cap, const char *cpu, int n_cpus);
 
 /* --------------------------------------------------------- cmd_bench_ops.c */
 
-/* Times the operators of all models that are open. Zero rows to start. */
+/* Times the operators of all models that are open, but for engines that failed. Zero rows
+ * to start. EDEVICE, ECANCELLED: rows are what was timed until then. */
 int bench_ops_measure(struct bench *b, struct bench_op_rows *rows,
                       struct erne_error *err);
 void bench_op_rows_deinit(struct bench_op_rows *rows);
-/* erne bench ops */
+/* erne bench ops: whether its options are those that it has a use for; all of it. */
+int bench_ops_check(const struct cli_args *args, struct erne_error *err);
 int bench_ops(struct bench *b, struct erne_error *err);
 
 /* ------------------------------------------------------------ bench_html.c */
@@ -178,6 +212,8 @@ int bench_ops(struct bench *b, struct erne_error *err);
 /* The page that shows the results; to a file. */
 int bench_html_text(struct cli_text *text, const struct bench_record *records, size_t n,
                     const struct bench_op_rows *ops, struct erne_error *err);
+/* Says before the work whether the file can be written. */
+int bench_html_try(const char *path, struct erne_error *err);
 int bench_html_write(const char *path, const struct bench_record *records, size_t n,
                      const struct bench_op_rows *ops, struct erne_error *err);
 
@@ -206,8 +242,14 @@ double bench_probe_ns(struct bench_probe *p);
 /* Adds what happened between two readings. */
 void bench_guard_add(struct bench_guard *g, const struct pf_usage *before,
                      const struct pf_usage *after);
-/* Why the figures should not be trusted, in words; "" if nothing is known. text: [cap] */
-void bench_guard_judge(const struct bench_guard *g, char *text, size_t cap);
+/* CPUs that others kept busy, at most all there are. NAN: systems count in ticks of
+ * 10 ms, and what was looked at is shorter. */
+double bench_guard_others(const struct bench_guard *g);
+double bench_guard_stolen(const struct bench_guard *g);
+/* Why the figures should not be trusted, in words; "" if nothing is known. What a test is
+ * too short for is judged by `whole`, which may be g. text: [cap] */
+void bench_guard_judge(const struct bench_guard *g, const struct bench_guard *whole,
+                       char *text, size_t cap);
 
 /* The same for erne_tune, as struct erne_tune_opts' watch; user is a bench_watch. What is
  * too little to be seen in one round adds up. */

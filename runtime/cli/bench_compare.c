@@ -89,8 +89,10 @@ static int put_notes(struct cli_text *text, const struct bench_difference *d,
     return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
 }
 
+/* b NULL: the other file has no such test. which: the file that a is of */
 static int put_pair(struct cli_text *text, const struct bench_record *a,
-                    const struct bench_record *b, struct erne_error *err)
+                    const struct bench_record *b, const char *which,
+                    struct erne_error *err)
 {
     double *scratch = NULL;
     struct bench_difference d;
@@ -99,8 +101,13 @@ static int put_pair(struct cli_text *text, const struct bench_record *a,
 
     if (st < 0)
         return st;
-    if (a->n_samples == 0 || !b || b->n_samples == 0)
-        return bench_printf(text, err, "only in one of them\n");
+    if (!b)
+        return bench_printf(text, err, "only in the %s file\n", which);
+    if (a->n_samples == 0 || b->n_samples == 0)
+        return bench_printf(text, err, "no figures in %s\n",
+                            a->n_samples > 0   ? "the second file"
+                            : b->n_samples > 0 ? "the first file"
+                                               : "both files");
     scratch = calloc(a->n_samples * b->n_samples, sizeof(*scratch));
     if (!scratch)
         return cli_fail(err, ERNE_ENOMEM, "out of memory for a comparison");
@@ -118,10 +125,11 @@ int bench_compare_write(struct cli_text *text, const struct bench_results *a,
     int st = ERNE_OK;
 
     for (size_t i = 0; st == ERNE_OK && i < a->n; i++)
-        st = put_pair(text, &a->records[i], bench_results_find(b, &a->records[i]), err);
+        st = put_pair(text, &a->records[i], bench_results_find(b, &a->records[i]),
+                      "first", err);
     for (size_t i = 0; st == ERNE_OK && i < b->n; i++)
         if (!bench_results_find(a, &b->records[i]))
-            st = put_pair(text, &b->records[i], NULL, err);
+            st = put_pair(text, &b->records[i], NULL, "second", err);
     return st;
 }
 

@@ -28,7 +28,7 @@ static int collect(void *user, const struct erne_expert_load *load)
     return ERNE_OK;
 }
 
-/* The beginning of the trace, on the first session of the engine. */
+/* The beginning of the trace, on a session of the engine. */
 static int measure(struct bench_lane *lane, struct erne_error *err)
 {
     struct bench_engine *e = lane->engine;
@@ -52,17 +52,10 @@ static const struct bench_engine *find(const struct bench *b, const char *path)
     return NULL;
 }
 
-int bench_experts_measure(struct bench *b, struct erne_error *err)
+int bench_experts_measure(struct bench_lane *lane, const struct bench *b,
+                          struct erne_error *err)
 {
-    int st = ERNE_OK;
-
-    for (size_t i = 0; st == ERNE_OK && i < b->n_lanes; i++) {
-        struct bench_engine *e = b->lanes[i].engine;
-
-        if (!e->refused[0] && !find(b, e->path))
-            st = measure(&b->lanes[i], err);
-    }
-    return st;
+    return find(b, lane->engine->path) ? ERNE_OK : measure(lane, err);
 }
 
 void bench_experts_fill(struct bench_record *r, const struct bench *b)

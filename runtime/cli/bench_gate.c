@@ -9,7 +9,7 @@ static int see_nothing(void *user, const struct erne_check *check)
 {
     (void)user;
     (void)check;
-    return 0;
+    return cli_interrupted();
 }
 
 int bench_gate(struct bench *b, struct erne_error *err)
@@ -25,11 +25,10 @@ int bench_gate(struct bench *b, struct erne_error *err)
         opts.use_kept = true;
         opts.n_rounds = 1;
         st = erne_device_verify(e->path, &opts, see_nothing, NULL, &why);
-        if (st < 0 && st != ERNE_EVERIFY)
+        if (st < 0 && st != ERNE_EVERIFY && st != ERNE_EDEVICE)
             return cli_fail(err, st, "%s", why.text);
-        if (st < 0)
-            snprintf(e->refused, sizeof(e->refused), "%.*s",
-                     (int)sizeof(e->refused) - 1, why.text);
+        e->status = st;
+        snprintf(e->why, sizeof(e->why), "%.*s", (int)sizeof(e->why) - 1, why.text);
     }
     return ERNE_OK;
 }

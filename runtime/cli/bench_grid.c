@@ -28,20 +28,33 @@ static int list_models(struct bench_lists *l, const struct cli_args *args,
     }
     if (all.n == 0)
         return cli_fail(err, ERNE_EINVAL, "a model file is needed");
-    return bench_words_parse(&l->models, &all, "-m", "", err);
+    return bench_words_parse(&l->models, &all, "-m", pf_path_exists, err);
+}
+
+/* A placement such as "prefill=vulkan,decode=cpu" is one value, whatever its commas. */
+static bool is_placement(const char *item)
+{
+    return strchr(item, '=') != NULL;
+}
+
+/* The values of an option, or the one that stands for none. */
+static int list_words(struct bench_words *words, const struct cli_list *list,
+                      const char *option, const char *fallback, struct erne_error *err)
+{
+    const struct cli_list one = { &fallback, 1 };
+
+    return bench_words_parse(words, list->n > 0 ? list : &one, option, is_placement, err);
 }
 
 static int list_settings(struct bench_lists *l, const struct cli_args *args,
                          struct erne_error *err)
 {
     const struct cli_bench *o = &args->bench;
-    int st = list_models(l, args, err);
+    int st = list_words(&l->backends, &o->backends, "--backend", "auto", err);
 
-    if (st == ERNE_OK)
-        st = bench_words_parse(&l->backends, &o->backends, "--backend", "auto", err);
     l->is_auto = o->backends.n == 0;
     if (st == ERNE_OK && o->devices.n > 0)
-        st = bench_words_parse(&l->devices, &o->devices, "-dev", "", err);
+        st = list_words(&l->devices, &o->devices, "-dev", "", err);
     if (st == ERNE_OK)
         st = bench_ints_parse(&l->n_threads, &o->n_threads, "-t", 1, 4096, pf_cpu_count(),
                               err);
@@ -50,9 +63,9 @@ static int list_settings(struct bench_lists *l, const struct cli_args *args,
     if (st == ERNE_OK)
         st = bench_ints_parse(&l->n_ubatch, &o->n_ubatch, "-ub", 1, 8192, 512, err);
     if (st == ERNE_OK)
-        st = bench_words_parse(&l->type_k, &o->type_k, "-ctk", "f16", err);
+        st = list_words(&l->type_k, &o->type_k, "-ctk", "f16", err);
     if (st == ERNE_OK && o->type_v.n > 0) /* else as the keys */
-        st = bench_words_parse(&l->type_v, &o->type_v, "-ctv", "", err);
+        st = list_words(&l->type_v, &o->type_v, "-ctv", "", err);
     return st;
 }
 
@@ -74,6 +87,32 @@ static int list_tests(struct bench_lists *l, const struct cli_args *args,
     if (st == ERNE_OK)
         st = bench_pairs_parse(&l->images, &o->images, "--image-size", 'x', 1 << 14, err);
     return st;
+}
+
+int bench_lists_parse(struct bench_lists *l, const struct cli_args *args,
+                      struct erne_error *err)
+{
+    int st = list_settings(l, args, err);
+
+    return st == ERNE_OK ? list_tests(l, args, err) : st;
+}
+
+void bench_lists_deinit(struct bench_lists *l)
+{
+    bench_words_deinit(&l->models);
+    bench_words_deinit(&l->backends);
+    bench_words_deinit(&l->devices);
+    bench_words_deinit(&l->type_k);
+    bench_words_deinit(&l->type_v);
+    bench_ints_deinit(&l->n_threads);
+    bench_ints_deinit(&l->n_batch);
+    bench_ints_deinit(&l->n_ubatch);
+    bench_ints_deinit(&l->n_prompt);
+    bench_ints_deinit(&l->n_gen);
+    bench_ints_deinit(&l->n_depth);
+    bench_ints_deinit(&l->pairs);
+    bench_ints_deinit(&l->whole);
+    bench_ints_deinit(&l->images);
 }
 
 /* ------------------------------------------------------------------ cases */
@@ -287,10 +326,10 @@ static void free_case(struct bench_case *c)
 
 int bench_grid_init(struct bench *b, struct erne_error *err)
 {
-    int st = list_settings(&b->lists, b->args, err);
+    int st = list_models(&b->lists, b->args, err);
 
     if (st == ERNE_OK)
-        st = list_tests(&b->lists, b->args, err);
+        st = bench_lists_parse(&b->lists, b->args, err);
     if (st == ERNE_OK)
         st = reserve(b, err);
     if (st < 0)
@@ -305,25 +344,10 @@ int bench_grid_init(struct bench *b, struct erne_error *err)
 
 void bench_grid_deinit(struct bench *b)
 {
-    struct bench_lists *l = &b->lists;
-
     for (size_t i = 0; i < b->n_cases; i++)
         free_case(&b->cases[i]);
     free(b->engines);
     free(b->lanes);
     free(b->cases);
-    bench_words_deinit(&l->models);
-    bench_words_deinit(&l->backends);
-    bench_words_deinit(&l->devices);
-    bench_words_deinit(&l->type_k);
-    bench_words_deinit(&l->type_v);
-    bench_ints_deinit(&l->n_threads);
-    bench_ints_deinit(&l->n_batch);
-    bench_ints_deinit(&l->n_ubatch);
-    bench_ints_deinit(&l->n_prompt);
-    bench_ints_deinit(&l->n_gen);
-    bench_ints_deinit(&l->n_depth);
-    bench_ints_deinit(&l->pairs);
-    bench_ints_deinit(&l->whole);
-    bench_ints_deinit(&l->images);
+    bench_lists_deinit(&b->lists);
 }

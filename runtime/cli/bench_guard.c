@@ -1,4 +1,5 @@
 /* bench_guard.c -- whether the machine was left alone while samples were taken. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,8 +8,10 @@
 
 enum { PROBE_BYTES = 32 << 20, PROBE_STEPS = 2000000 };
 
-/* Accounts tick every 10 ms on most systems: less than a few ticks mean nothing. */
-static const double least_ns = 4e7, most_share = 0.05, most_clock_change = 0.1;
+/* Accounts tick every 10 ms on most systems: of shorter times they say nothing, of all
+ * times together a tick must be little, and a few ticks are no reason for suspicion. */
+static const double tick_ns = 1e7, least_ns = 1e8, least_ticks = 4;
+static const double most_share = 0.05, most_clock_change = 0.1;
 
 /* ------------------------------------------------------------------ probe */
 
@@ -49,6 +52,8 @@ void bench_guard_add(struct bench_guard *g, const struct pf_usage *before,
 {
     const double mhz = (before->mhz + after->mhz) / 2;
 
+    g->n_times++;
+    g->n_cpus = after->n_cpus;
     g->elapsed_ns += after->time_ns - before->time_ns;
     g->busy_ns += after->busy_ns - before->busy_ns;
     g->own_ns += after->own_ns - before->own_ns;
@@ -63,35 +68,58 @@ void bench_guard_add(struct bench_guard *g, const struct pf_usage *before,
         g->mhz_high = mhz;
 }
 
-static void add_reason(char *text, size_t cap, const char *reason)
+static bool is_long(const struct bench_guard *g)
+{
+    const double elapsed = (double)g->elapsed_ns;
+
+    return elapsed >= least_ns && elapsed >= tick_ns * g->n_times;
+}
+
+static double cpus(const struct bench_guard *g, uint64_t ns)
+{
+    return is_long(g) ? fmin((double)ns / (double)g->elapsed_ns, g->n_cpus) : NAN;
+}
+
+double bench_guard_others(const struct bench_guard *g)
+{
+    return cpus(g, g->busy_ns > g->own_ns ? g->busy_ns - g->own_ns : 0);
+}
+
+double bench_guard_stolen(const struct bench_guard *g)
+{
+    return cpus(g, g->stolen_ns);
+}
+
+/* Appends a reason, and a number of CPUs if there is one. */
+static void add_reason(char *text, size_t cap, const char *reason, double n_cpus)
 {
     const size_t n = strlen(text);
 
     snprintf(text + n, cap - n, "%s%s", n ? "; " : "", reason);
+    if (!isnan(n_cpus))
+        snprintf(text + strlen(text), cap - strlen(text), " %.2f CPUs", n_cpus);
 }
 
-void bench_guard_judge(const struct bench_guard *g, char *text, size_t cap)
+void bench_guard_judge(const struct bench_guard *g, const struct bench_guard *whole,
+                       char *text, size_t cap)
 {
-    const double elapsed = (double)g->elapsed_ns, stolen = (double)g->stolen_ns;
-    const double others = g->busy_ns > g->own_ns ? (double)(g->busy_ns - g->own_ns) : 0;
+    const struct bench_guard *seen = is_long(g) ? g : whole;
+    const double others = bench_guard_others(seen), stolen = bench_guard_stolen(seen);
+    const double least =
+        fmax(most_share, least_ticks * tick_ns / (double)seen->elapsed_ns);
     char line[96];
 
     text[0] = '\0';
-    if (others > least_ns && others > most_share * elapsed) {
-        snprintf(line, sizeof(line), "other processes used %.2f CPUs", others / elapsed);
-        add_reason(text, cap, line);
-    }
-    if (stolen > least_ns && stolen > most_share * elapsed) {
-        snprintf(line, sizeof(line), "other virtual machines took %.2f CPUs",
-                 stolen / elapsed);
-        add_reason(text, cap, line);
-    }
+    if (others > least)
+        add_reason(text, cap, "other processes used", others);
+    if (stolen > least)
+        add_reason(text, cap, "other virtual machines took", stolen);
     if (g->n_throttled > 0)
-        add_reason(text, cap, "cores were slowed down for their heat");
+        add_reason(text, cap, "cores were slowed down for their heat", NAN);
     if (g->mhz_high - g->mhz_low > most_clock_change * g->mhz_high) {
         snprintf(line, sizeof(line), "the clock was between %.0f and %.0f MHz",
                  g->mhz_low, g->mhz_high);
-        add_reason(text, cap, line);
+        add_reason(text, cap, line, NAN);
     }
 }
 
@@ -105,11 +133,11 @@ void bench_watch_round(void *user, char *text, size_t cap)
     if (!text)
         return;
     bench_guard_add(&round, &w->before, &after);
-    bench_guard_judge(&round, text, cap);
+    bench_guard_judge(&round, &round, text, cap);
     if (text[0])
         return;
     bench_guard_add(&w->quiet, &w->before, &after);
-    bench_guard_judge(&w->quiet, text, cap);
+    bench_guard_judge(&w->quiet, &w->quiet, text, cap);
     if (text[0])
         w->quiet = (struct bench_guard){ 0 };
 }

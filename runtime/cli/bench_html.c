@@ -48,6 +48,14 @@ int bench_html_text(struct cli_text *text, const struct bench_record *records, s
     return st == ERNE_OK ? cli_text_append(text, at, strlen(at), err) : st;
 }
 
+int bench_html_try(const char *path, struct erne_error *err)
+{
+    if (strcmp(path, "-") == 0)
+        return cli_fail(err, ERNE_EINVAL,
+                        "option --html: the page goes to a file, not to '-'");
+    return cli_newfile_try(path, "--html", err);
+}
+
 int bench_html_write(const char *path, const struct bench_record *records, size_t n,
                      const struct bench_op_rows *ops, struct erne_error *err)
 {

@@ -66,25 +66,67 @@ static int write_both(const char *path, const struct cli_text *old,
     return st;
 }
 
-int bench_keep(const char *folder, const struct bench_record *records, size_t n,
-               struct erne_error *err)
+/* The table of a machine. path: [CLI_MAX_PATH] */
+static int find_table(char *path, const char *folder, const char *cpu,
+                      struct erne_error *err)
+{
+    char machine[96];
+    int n;
+
+    if (!pf_path_is_dir(folder))
+        return cli_fail(err, ERNE_EINVAL, "option --results: '%s' is no folder", folder);
+    bench_machine_name(machine, sizeof(machine), cpu, pf_cpu_count());
+    n = snprintf(path, CLI_MAX_PATH, "%s/%s.csv", folder, machine);
+    if (n < 0 || n >= CLI_MAX_PATH)
+        return cli_fail(err, ERNE_EINVAL, "option --results: the path is too long");
+    return ERNE_OK;
+}
+
+/* Writes rows behind those of the table, or only tries (records NULL). Rows that are not
+ * complete would take the place of older ones that are. */
+static int append(const char *folder, const char *cpu, const struct bench_record *records,
+                  size_t n, struct erne_error *err)
 {
     struct cli_text table = { 0 }, old = { 0 };
-    char machine[96], path[CLI_MAX_PATH];
-    int st, n_path;
+    char path[CLI_MAX_PATH];
+    int st = find_table(path, folder, cpu, err);
 
-    bench_machine_name(machine, sizeof(machine), records[0].cpu_info, pf_cpu_count());
-    n_path = snprintf(path, sizeof(path), "%s/%s.csv", folder, machine);
-    if (n_path < 0 || (size_t)n_path >= sizeof(path))
-        return cli_fail(err, ERNE_EINVAL, "option --results: the path is too long");
-    st = bench_write(&table, BENCH_CSV, &bench_record_layout, records, n, err);
+    if (st == ERNE_OK)
+        st = bench_write(&table, BENCH_CSV, &bench_record_layout, records, n, err);
     if (st == ERNE_OK)
         st = read_old(&old, path, &table, err);
-    if (st == ERNE_OK)
+    if (st == ERNE_OK && !records)
+        st = cli_newfile_try(path, "--results", err);
+    if (st == ERNE_OK && n > 0)
         st = write_both(path, &old, &table, err);
-    if (st == ERNE_OK)
+    if (st == ERNE_OK && records)
         fprintf(stderr, "erne bench: %zu results appended to %s\n", n, path);
     free(table.data);
     free(old.data);
+    return st;
+}
+
+int bench_keep_try(const char *folder, struct erne_error *err)
+{
+    char cpu[128];
+
+    pf_cpu_name(cpu, sizeof(cpu));
+    return append(folder, cpu, NULL, 0, err);
+}
+
+int bench_keep(const char *folder, const struct bench_record *records, size_t n,
+               struct erne_error *err)
+{
+    struct bench_record *complete = calloc(n, sizeof(*complete));
+    size_t n_complete = 0;
+    int st;
+
+    if (!complete)
+        return cli_fail(err, ERNE_ENOMEM, "out of memory for %zu results", n);
+    for (size_t i = 0; i < n; i++)
+        if (!records[i].error)
+            complete[n_complete++] = records[i];
+    st = append(folder, records[0].cpu_info, complete, n_complete, err);
+    free(complete);
     return st;
 }

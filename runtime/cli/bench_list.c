@@ -152,21 +152,13 @@ void bench_ints_deinit(struct bench_ints *ints)
 
 /* ------------------------------------------------------------------ words */
 
-/* A placement such as "prefill=vulkan,decode=cpu" is one value, whatever its commas. */
-static bool is_whole(const char *item)
-{
-    return strchr(item, '=') != NULL;
-}
-
 /* All items, a newline between values, in memory of words. */
 static int join(struct bench_words *words, const struct cli_list *list,
-                const char *fallback, struct erne_error *err)
+                bool (*is_whole)(const char *item), struct erne_error *err)
 {
     struct cli_text text = { 0 };
     int st = ERNE_OK;
 
-    if (list->n == 0)
-        st = cli_text_append(&text, fallback, strlen(fallback), err);
     for (size_t i = 0; st == ERNE_OK && i < list->n; i++) {
         const size_t first = text.n + (i > 0);
 
@@ -174,8 +166,9 @@ static int join(struct bench_words *words, const struct cli_list *list,
             st = cli_text_append(&text, "\n", 1, err);
         if (st == ERNE_OK)
             st = cli_text_append(&text, list->items[i], strlen(list->items[i]), err);
-        for (size_t k = first; st == ERNE_OK && !is_whole(list->items[i]) && k < text.n;
-             k++)
+        if (st < 0 || (is_whole && is_whole(list->items[i])))
+            continue;
+        for (size_t k = first; k < text.n; k++)
             if (text.data[k] == ',')
                 text.data[k] = '\n';
     }
@@ -184,10 +177,11 @@ static int join(struct bench_words *words, const struct cli_list *list,
 }
 
 int bench_words_parse(struct bench_words *words, const struct cli_list *list,
-                      const char *option, const char *fallback, struct erne_error *err)
+                      const char *option, bool (*is_whole)(const char *item),
+                      struct erne_error *err)
 {
     size_t n = 1;
-    int st = join(words, list, fallback, err);
+    int st = join(words, list, is_whole, err);
 
     if (st < 0)
         return st;

@@ -24,16 +24,18 @@ int bench_pairs_parse(struct bench_ints *ints, const struct cli_list *list,
                       struct erne_error *err);
 void bench_ints_deinit(struct bench_ints *ints);
 
-/* Words separated by commas; they live in `text`. An item of the list that holds a "=" is
- * one word. */
+/* Words separated by commas; they live in `text`. */
 struct bench_words {
     char **data;
     size_t n;
     char *text;
 };
 
+/* list: not empty. is_whole: whether an item is one word, whatever its commas; NULL: none
+ * is. */
 int bench_words_parse(struct bench_words *words, const struct cli_list *list,
-                      const char *option, const char *fallback, struct erne_error *err);
+                      const char *option, bool (*is_whole)(const char *item),
+                      struct erne_error *err);
 void bench_words_deinit(struct bench_words *words);
 
 #endif

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CELL_MAX = 200 };
-
 static const struct bench_field fields[] = {
 #define X(KIND, name) { #name, BENCH_##KIND, offsetof(struct bench_op_record, name) },
     BENCH_OP_FIELD_LIST(X)
@@ -49,9 +47,9 @@ void bench_op_shares(struct bench_op_record *rows, size_t n)
 static void put_number(char *cell, const char *unit, double x)
 {
     if (isfinite(x))
-        snprintf(cell, CELL_MAX, "%.*f%s", x < 10 ? 2 : x < 100 ? 1 : 0, x, unit);
+        snprintf(cell, BENCH_CELL_MAX, "%.*f%s", x < 10 ? 2 : x < 100 ? 1 : 0, x, unit);
     else
-        snprintf(cell, CELL_MAX, "-");
+        snprintf(cell, BENCH_CELL_MAX, "-");
 }
 
 enum column {
@@ -70,10 +68,7 @@ enum column {
     N_COLUMNS
 };
 
-static const struct {
-    const char *title;
-    int width;
-} columns[N_COLUMNS] = {
+static const struct bench_md_column columns[N_COLUMNS] = {
     [OP] = { "op", -13 },     [SHAPE] = { "shape", -36 },
     [USES] = { "n", 3 },      [BACKEND] = { "backend", -9 },
     [IMPL] = { "by", -14 },   [TIME] = { "us", 8 },
@@ -82,14 +77,18 @@ static const struct {
     [ERROR] = { "error", 8 }, [SHARE] = { "share", 6 },
 };
 
-static void fill_cell(char *cell, enum column c, const struct bench_op_record *r)
+static void fill_cell(char *cell, const void *rows, size_t row, size_t column)
 {
-    switch (c) {
-    case OP: snprintf(cell, CELL_MAX, "%s", r->op); break;
-    case SHAPE: snprintf(cell, CELL_MAX, "%s", r->shape); break;
-    case USES: snprintf(cell, CELL_MAX, "%" PRId64, r->n_uses); break;
-    case BACKEND: snprintf(cell, CELL_MAX, "%s", r->backend); break;
-    case IMPL: snprintf(cell, CELL_MAX, "%s", r->impl ? r->impl : "(declined)"); break;
+    const struct bench_op_record *r = (const struct bench_op_record *)rows + row;
+
+    switch ((enum column)column) {
+    case OP: snprintf(cell, BENCH_CELL_MAX, "%s", r->op); break;
+    case SHAPE: snprintf(cell, BENCH_CELL_MAX, "%s", r->shape); break;
+    case USES: snprintf(cell, BENCH_CELL_MAX, "%" PRId64, r->n_uses); break;
+    case BACKEND: snprintf(cell, BENCH_CELL_MAX, "%s", r->backend); break;
+    case IMPL:
+        snprintf(cell, BENCH_CELL_MAX, "%s", r->impl ? r->impl : "(declined)");
+        break;
     case TIME: put_number(cell, "", r->median_us); break;
     case READ: put_number(cell, "", r->gb_s); break;
     case READ_PART: put_number(cell, " %", r->read_percent); break;
@@ -97,39 +96,25 @@ static void fill_cell(char *cell, enum column c, const struct bench_op_record *r
     case PEAK_PART: put_number(cell, " %", r->peak_percent); break;
     case ERROR:
         if (isnan(r->error))
-            snprintf(cell, CELL_MAX, "-");
+            snprintf(cell, BENCH_CELL_MAX, "-");
         else
-            snprintf(cell, CELL_MAX, "%.1e", r->error);
+            snprintf(cell, BENCH_CELL_MAX, "%.1e", r->error);
         break;
     default: put_number(cell, " %", r->share);
     }
 }
 
-static int put_row(struct cli_text *text, const struct bench_op_record *r,
-                   struct erne_error *err)
+/* rows: [n] of a phase */
+static int put_phase(struct cli_text *text, const struct bench_op_record *rows, size_t n,
+                     struct erne_error *err)
 {
-    char cell[CELL_MAX];
-    int st = bench_printf(text, err, "|");
+    struct bench_md table = {
+        .n_columns = N_COLUMNS, .rows = rows, .n_rows = n, .fill = fill_cell
+    };
+    int st = bench_printf(text, err, "\n%s of %s\n\n", rows[0].phase, rows[0].model_type);
 
-    for (int c = 0; st == ERNE_OK && c < N_COLUMNS; c++) {
-        fill_cell(cell, (enum column)c, r);
-        st = bench_put_cell(text, cell, columns[c].width, err);
-    }
-    return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
-}
-
-static int put_head(struct cli_text *text, const struct bench_op_record *r,
-                    struct erne_error *err)
-{
-    int st = bench_printf(text, err, "\n%s of %s\n\n|", r->phase, r->model_type);
-
-    for (int c = 0; st == ERNE_OK && c < N_COLUMNS; c++)
-        st = bench_put_cell(text, columns[c].title, columns[c].width, err);
-    if (st == ERNE_OK)
-        st = bench_printf(text, err, "\n|");
-    for (int c = 0; st == ERNE_OK && c < N_COLUMNS; c++)
-        st = bench_put_rule(text, columns[c].width, err);
-    return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
+    memcpy(table.columns, columns, sizeof(columns));
+    return st == ERNE_OK ? bench_md_put(text, &table, err) : st;
 }
 
 static int write_md(struct cli_text *text, const void *data, size_t n,
@@ -144,11 +129,13 @@ static int write_md(struct cli_text *text, const void *data, size_t n,
                           "bf16, %.0f in int8\n",
                           rows[0].model_type, rows[0].cpu_info, rows[0].read_gb_s,
                           rows[0].f32_gop_s, rows[0].bf16_gop_s, rows[0].i8_gop_s);
-    for (size_t i = 0; st == ERNE_OK && i < n; i++) {
-        if (i == 0 || strcmp(rows[i].phase, rows[i - 1].phase) != 0)
-            st = put_head(text, &rows[i], err);
-        if (st == ERNE_OK)
-            st = put_row(text, &rows[i], err);
+    if (st == ERNE_OK && n > 0 && rows[0].disturbed)
+        st = bench_printf(text, err, "disturbed: %s\n", rows[0].disturbed);
+    for (size_t i = 0, n_rows; st == ERNE_OK && i < n; i += n_rows) {
+        for (n_rows = 1; i + n_rows < n; n_rows++)
+            if (strcmp(rows[i].phase, rows[i + n_rows].phase) != 0)
+                break;
+        st = put_phase(text, &rows[i], n_rows, err);
     }
     return st == ERNE_OK
                ? bench_printf(text, err,

@@ -30,7 +30,8 @@
     X(REAL, read_gb_s)    /* what the machine can do: struct erne_limits */ \
     X(REAL, f32_gop_s)                                                      \
     X(REAL, i8_gop_s)                                                       \
-    X(REAL, bf16_gop_s)
+    X(REAL, bf16_gop_s)                                                     \
+    X(TEXT, disturbed) /* why the figures should not be trusted */
 
 struct bench_op_record {
 #define X(KIND, name) BENCH_TYPE_##KIND name;
@@ -48,6 +49,7 @@ struct bench_op_rows {
     struct bench_op_record *rows; /* [n] */
     char **texts;                 /* [2 n]: shape and impl of each */
     size_t n;
+    char disturbed[160]; /* of all of them, or empty */
 };
 
 /* Fills in each row's share of its phase's time on its backend. */

@@ -11,7 +11,7 @@
     X(TEXT, build_commit) /* the version of erne and what was built in */ \
     X(TEXT, cpu_info)                                                     \
     X(TEXT, gpu_info)                                                     \
-    X(TEXT, backends) /* what was asked to compute */                     \
+    X(TEXT, backends) /* what computed, as --backend names it */          \
     X(TEXT, model_filename)                                               \
     X(TEXT, model_type) /* architecture and scheme */                     \
     X(INT, model_size)  /* bytes of weights */                            \
@@ -47,7 +47,7 @@
     X(REAL, first_token_ms)                                               \
     X(REAL, decode_ms)                                                    \
     X(REAL, sample_ms)                                                    \
-    X(INT, peak_memory)   /* bytes that the process has held */           \
+    X(REAL, peak_memory)  /* bytes that a process holds for this alone */ \
     X(INT, device_memory) /* that devices held of their own */            \
     X(INT, shared_memory) /* of the host's, that devices worked on */     \
     X(INT, n_experts)     /* of a layer */                                \
@@ -56,14 +56,14 @@
     X(REAL, experts_seen)    /* part of the experts, mean of layers */    \
     X(REAL, experts_entropy) /* of their choice, mean; 1: all alike */    \
     X(REAL, joules_token) /* of the whole machine */                      \
-    X(REAL, others_cpu)   /* CPUs that other processes kept busy */       \
+    X(REAL, others_cpu)   /* CPUs that others kept busy, if known */      \
     X(REAL, stolen_cpu)   /* that other virtual machines did */           \
     X(REAL, load)                                                         \
     X(REAL, mhz_low)                                                      \
     X(REAL, mhz_high)                                                     \
     X(REAL, machine_ns) /* median of bench_probe_ns */                    \
     X(TEXT, disturbed)  /* why the figures should not be trusted */       \
-    X(TEXT, error)      /* why there are none */
+    X(TEXT, error)      /* why there are none, or fewer than wanted */
 
 typedef const char *bench_field_text;
 typedef int64_t bench_field_int;
@@ -116,11 +116,24 @@ int bench_write(struct cli_text *text, enum bench_format format,
                 const struct bench_layout *layout, const void *data, size_t n,
                 struct erne_error *err);
 
-/* Cells of a Markdown table: a line of titles and one of dashes, or of values. width:
- * negative is to the left. */
-int bench_put_cell(struct cli_text *text, const char *cell, int width,
-                   struct erne_error *err);
-int bench_put_rule(struct cli_text *text, int width, struct erne_error *err);
+enum { BENCH_CELL_MAX = 200, BENCH_MD_COLUMNS = 16 };
+
+struct bench_md_column {
+    const char *title;
+    int width; /* at least. Negative: to the left; 0: not shown */
+};
+
+/* A Markdown table. */
+struct bench_md {
+    struct bench_md_column columns[BENCH_MD_COLUMNS];
+    size_t n_columns, n_rows;
+    const void *rows;
+    /* cell: [BENCH_CELL_MAX] */
+    void (*fill)(char *cell, const void *rows, size_t row, size_t column);
+};
+
+/* Makes the columns as wide as their cells, and appends all lines. */
+int bench_md_put(struct cli_text *text, struct bench_md *table, struct erne_error *err);
 /* struct bench_record rows. */
 int bench_write_md(struct cli_text *text, const void *rows, size_t n,
                    struct erne_error *err);

@@ -1,172 +1,64 @@
-/* bench_run.c -- opens models and takes all samples, round by round.
- */
+/* bench_run.c -- takes all samples, round by round. What fails ends the figures of one
+ * engine, Ctrl-C those of all; what was measured before stays. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "platforms/platform.h"
 #include "runtime/cli/bench.h"
 
-extern const unsigned char bench_text[]; /* cmake/embed.cmake */
-extern const size_t bench_text_bytes;
-
-/* ------------------------------------------------------------------- open */
-
-/* The text's tokens, again and again until there are n of them. */
-static int make_trace(struct bench_engine *e, const struct bench *b, size_t n,
-                      struct erne_error *err)
-{
-    int st = cli_ids_from_text(&e->trace, &e->model, b->text.data, b->text.n, false, err);
-    const size_t n_text = e->trace.n;
-
-    e->n_text_tokens = n_text;
-    if (st == ERNE_OK && n_text < 2)
-        return cli_fail(err, ERNE_EINVAL, "the text has too few tokens");
-    for (size_t i = 0; st == ERNE_OK && e->trace.n < n; i++)
-        st = cli_ids_append(&e->trace, e->trace.data[1 + i % (n_text - 1)], err);
-    return st;
-}
-
-struct erne_engine_opts bench_engine_opts(const struct bench_engine *e,
-                                          const struct bench *b)
-{
-    struct erne_engine_opts opts = b->args->engine;
-
-    opts.backend = e->backend;
-    opts.device = e->device;
-    opts.use_tuned = b->args->tune != CLI_TUNE_OFF;
-    opts.fallback = false; /* or another backend's figures would stand under its name */
-    opts.n_threads = e->n_threads;
-    opts.log = cli_log;
-    opts.log_user = &b->args->verbose;
-    return opts;
-}
-
-static int open_engine(struct bench_engine *e, const struct bench *b, size_t n_tokens,
-                       struct erne_error *err)
-{
-    const struct erne_engine_opts opts = bench_engine_opts(e, b);
-    int st;
-
-    st = erne_engine_open(&e->model.engine, e->path, &opts, err);
-    if (st < 0)
-        return st;
-    e->model.info = erne_engine_info(e->model.engine);
-    snprintf(e->type, sizeof(e->type), "%s %s", e->model.info->arch,
-             e->model.info->scheme);
-    return make_trace(e, b, n_tokens, err);
-}
-
-/* Most tokens that a test of the lane (NULL: of all) has in its context. */
-static int most_tokens(const struct bench *b, const struct bench_lane *lane)
-{
-    int most = 1;
-
-    for (size_t i = 0; i < b->n_cases; i++) {
-        const struct bench_case *c = &b->cases[i];
-        const int n =
-            c->kind == BENCH_VISION ? c->n_image : c->n_depth + c->n_prompt + c->n_gen;
-
-        if ((!lane || c->lane == lane) && n > most)
-            most = n;
-    }
-    return most;
-}
-
-static int open_lane(struct bench_lane *lane, const struct bench *b,
-                     struct erne_error *err)
-{
-    struct erne_session_opts opts = erne_session_opts_default();
-
-    if (strcmp(lane->type_k, lane->type_v) != 0)
-        return cli_fail(err, ERNE_EINVAL,
-                        "keys in %s and values in %s: they must be kept alike",
-                        lane->type_k, lane->type_v);
-    opts.kv_type = lane->type_k;
-    opts.n_ctx = most_tokens(b, lane);
-    opts.n_batch = lane->n_ubatch;
-    opts.n_draft = 0;
-    return erne_session_create(&lane->session, lane->engine->model.engine, &opts, err);
-}
-
-static int note_device(void *user, const struct erne_device_info *info)
-{
-    struct bench *b = user;
-    char line[192];
-    struct erne_error err;
-    struct cli_text text = { b->devices, b->devices ? strlen(b->devices) : 0, 0 };
-    int st;
-
-    if (strcmp(info->backend, "cpu") == 0 || strcmp(info->backend, "reference") == 0)
-        return ERNE_OK;
-    text.cap = text.n ? text.n + 1 : 0;
-    snprintf(line, sizeof(line), "%s%s", text.n ? ", " : "", info->name);
-    st = cli_text_append(&text, line, strlen(line), &err);
-    b->devices = text.data;
-    return st;
-}
-
-static int read_text(struct bench *b, struct erne_error *err)
-{
-    if (b->args->prompt_file)
-        return cli_text_read(&b->text, b->args->prompt_file, err);
-    return cli_text_append(&b->text, (const char *)bench_text, bench_text_bytes, err);
-}
-
-int bench_open_engines(struct bench *b, struct erne_error *err)
-{
-    const size_t n_tokens = (size_t)most_tokens(b, NULL);
-    int st = read_text(b, err);
-
-    pf_cpu_name(b->cpu, sizeof(b->cpu));
-    snprintf(b->build, sizeof(b->build), "%s (%s)", erne_version(), erne_build_info());
-    for (size_t i = 0; st == ERNE_OK && i < b->n_engines; i++)
-        st = open_engine(&b->engines[i], b, n_tokens, err);
-    return st;
-}
-
-int bench_open(struct bench *b, struct erne_error *err)
-{
-    int st = bench_open_engines(b, err);
-
-    if (st == ERNE_OK)
-        st = bench_probe_init(&b->probe, err);
-    if (st == ERNE_OK)
-        st = erne_devices(note_device, b, err);
-    for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++)
-        st = bench_case_prepare(&b->cases[i], b, err);
-    for (size_t i = 0; st == ERNE_OK && i < b->n_lanes; i++)
-        st = open_lane(&b->lanes[i], b, err);
-    return st;
-}
-
-void bench_close(struct bench *b)
-{
-    for (size_t i = 0; i < b->n_lanes; i++)
-        erne_session_destroy(&b->lanes[i].session);
-    for (size_t i = 0; i < b->n_engines; i++) {
-        cli_model_close(&b->engines[i].model);
-        free(b->engines[i].trace.data);
-        free(b->engines[i].experts.loads);
-    }
-    bench_probe_deinit(&b->probe);
-    free(b->text.data);
-    free(b->devices);
-}
-
-/* ------------------------------------------------------------------ rounds */
+enum { PAUSE_US = 100000 };
 
 static void report_progress(const struct bench *b, const struct bench_case *c, int round)
 {
     if (!b->args->bench.progress)
         return;
     fprintf(stderr, "erne bench: %s, %s on %s: ", c->lane->engine->path, c->name,
-            c->lane->engine->backend);
+            erne_engine_backend(c->lane->engine->model.engine));
     if (round < 0)
         fprintf(stderr, "warm-up\n");
     else
         fprintf(stderr, "run %d of %d\n", round + 1, b->args->bench.n_repeats);
+}
+
+static int interrupted(struct erne_error *err)
+{
+    return cli_interrupted() ? cli_fail(err, ERNE_ECANCELLED, "interrupted") : ERNE_OK;
+}
+
+/* How something on an engine ended, to which `why` belongs. */
+static int conclude(struct bench_engine *e, int st, const struct erne_error *why,
+                    struct erne_error *err)
+{
+    if (st == ERNE_ECANCELLED || cli_interrupted())
+        return interrupted(err);
+    if (st < 0) {
+        e->status = st;
+        snprintf(e->why, sizeof(e->why), "%.*s", (int)sizeof(e->why) - 1, why->text);
+    }
+    return ERNE_OK;
+}
+
+static bool is_run(const struct bench_case *c)
+{
+    return c->skipped == ERNE_OK && c->lane->engine->status == ERNE_OK;
+}
+
+static int count_experts(struct bench *b, struct erne_error *err)
+{
+    int st = ERNE_OK;
+
+    for (size_t i = 0; st == ERNE_OK && i < b->n_lanes; i++) {
+        struct bench_lane *lane = &b->lanes[i];
+        struct erne_error why = { 0 };
+
+        if (!lane->session || lane->engine->status != ERNE_OK)
+            continue;
+        cli_interrupt_session(lane->session);
+        st = bench_experts_measure(lane, b, &why);
+        st = conclude(lane->engine, st, &why, err);
+    }
+    return st;
 }
 
 static int warm_up(struct bench *b, struct erne_error *err)
@@ -174,10 +66,15 @@ static int warm_up(struct bench *b, struct erne_error *err)
     int st = ERNE_OK;
 
     for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++) {
-        if (b->cases[i].lane->engine->refused[0])
+        struct bench_case *c = &b->cases[i];
+        struct erne_error why = { 0 };
+
+        if (!is_run(c))
             continue;
-        report_progress(b, &b->cases[i], -1);
-        st = bench_case_warm_up(&b->cases[i], b, err);
+        report_progress(b, c, -1);
+        cli_interrupt_session(c->lane->session);
+        st = bench_case_warm_up(c, b, &why);
+        st = conclude(c->lane->engine, st, &why, err);
     }
     return st;
 }
@@ -191,34 +88,73 @@ static void note_time(struct bench_case *c)
         strftime(c->time, sizeof(c->time), "%Y-%m-%dT%H:%M:%SZ", utc);
 }
 
+/* In short pieces, so that Ctrl-C ends it. */
+static int pause(const struct bench *b, struct erne_error *err)
+{
+    const int n = b->args->bench.delay * (1000000 / PAUSE_US);
+
+    for (int i = 0; i < n && !cli_interrupted(); i++)
+        pf_sleep_us(PAUSE_US);
+    return interrupted(err);
+}
+
+static int take_sample(struct bench_case *c, struct bench *b, int round,
+                       struct erne_error *err)
+{
+    struct erne_error why = { 0 };
+    int st = pause(b, err);
+
+    if (st < 0)
+        return st;
+    note_time(c);
+    report_progress(b, c, round);
+    bench_note(&c->machine, bench_probe_ns(&b->probe));
+    cli_interrupt_session(c->lane->session);
+    st = bench_case_run(c, b, &why);
+    return conclude(c->lane->engine, st, &why, err);
+}
+
 static int run_round(struct bench *b, int round, struct erne_error *err)
 {
+    struct pf_usage before, after;
     int st = ERNE_OK;
 
-    for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++) {
-        struct bench_case *c = &b->cases[i];
-
-        if (c->lane->engine->refused[0])
-            continue;
-        if (b->args->bench.delay > 0)
-            pf_sleep_us((uint64_t)b->args->bench.delay * 1000000);
-        note_time(c);
-        report_progress(b, c, round);
-        bench_note(&c->machine, bench_probe_ns(&b->probe));
-        st = bench_case_run(c, b, err);
-    }
+    pf_usage_read(&before, NULL);
+    for (size_t i = 0; st == ERNE_OK && i < b->n_cases; i++)
+        if (is_run(&b->cases[i]))
+            st = take_sample(&b->cases[i], b, round, err);
+    pf_usage_read(&after, NULL);
+    bench_guard_add(&b->guard, &before, &after);
     return st;
+}
+
+/* Why cases have fewer samples than they should. */
+static void explain(struct bench *b)
+{
+    for (size_t i = 0; i < b->n_cases; i++) {
+        struct bench_case *c = &b->cases[i];
+        const struct bench_engine *e = c->lane->engine;
+
+        if (c->skipped == ERNE_OK && c->samples.n < (size_t)b->args->bench.n_repeats)
+            snprintf(c->why, sizeof(c->why), "%s",
+                     e->status != ERNE_OK ? e->why : "interrupted");
+    }
 }
 
 int bench_run(struct bench *b, struct erne_error *err)
 {
-    int st = b->args->bench.no_check ? ERNE_OK : bench_gate(b, err);
+    int st = ERNE_OK;
 
+    cli_interrupt_begin(NULL);
+    if (!b->args->bench.no_check)
+        st = bench_gate(b, err);
     if (st == ERNE_OK)
-        st = bench_experts_measure(b, err);
+        st = count_experts(b, err);
     if (st == ERNE_OK && !b->args->bench.no_warmup)
         st = warm_up(b, err);
     for (int round = 0; st == ERNE_OK && round < b->args->bench.n_repeats; round++)
         st = run_round(b, round, err);
+    cli_interrupt_end();
+    explain(b);
     return st;
 }

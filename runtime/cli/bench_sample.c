@@ -217,8 +217,7 @@ int bench_case_prepare(struct bench_case *c, const struct bench *b,
     int st = ERNE_OK;
 
     if (c->width > 0 && !e->model.info->has_vision)
-        return cli_fail(err, ERNE_EUNSUPPORTED, "%s: the model takes no pictures",
-                        e->path);
+        return cli_fail(err, ERNE_EUNSUPPORTED, "the model takes no pictures");
     if (c->width > 0)
         st = bench_picture(&c->media, c->width, c->height, err);
     if (st == ERNE_OK && c->media)

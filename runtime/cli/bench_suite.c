@@ -21,16 +21,21 @@ static int bad(const struct reader *r, const yaml_mark_t *at, const char *what)
                     at->line + 1, at->column + 1, what);
 }
 
-static int add_word(struct reader *r, const char *prefix, const char *text)
+/* "--name", and "=text" where there is one. */
+static int add_word(struct reader *r, const yaml_mark_t *at, const char *name,
+                    const char *text)
 {
     struct bench_suite *s = r->suite;
-    const size_t n = strlen(prefix) + strlen(text) + 1;
-    char *word = s->n < BENCH_SUITE_MAX ? malloc(n) : NULL;
+    const size_t n = strlen("--") + strlen(name) + 1 + strlen(text) + 1;
+    char *word;
 
+    if (s->n == BENCH_SUITE_MAX)
+        return bad(r, at, "too many options");
+    word = malloc(n);
     if (!word)
-        return cli_fail(r->err, ERNE_ENOMEM, "%s: out of memory, or too many options",
-                        r->path);
-    snprintf(word, n, "%s%s", prefix, text);
+        return cli_fail(r->err, ERNE_ENOMEM, "%s: out of memory", r->path);
+    snprintf(word, n, "--%s%s%s", name, *text ? "=" : "", text);
+    s->lines[s->n] = at->line + 1;
     s->words[s->n++] = word;
     return ERNE_OK;
 }
@@ -48,26 +53,54 @@ static const char *text_of(struct reader *r, int index, const char *what)
     return NULL;
 }
 
-/* "true" is a flag that is given; anything else a value. */
+/* "true" is a flag that is given, "false" one that is not; anything else a value. */
 static int add_option(struct reader *r, const char *name, int value)
 {
+    const yaml_mark_t *at = &yaml_document_get_node(&r->document, value)->start_mark;
     const char *text = text_of(r, value, "a value is needed here");
-    int st;
 
     if (!text)
         return ERNE_EFORMAT;
-    st = add_word(r, "--", name);
-    return st == ERNE_OK && strcmp(text, "true") != 0 ? add_word(r, "", text) : st;
+    if (strcmp(text, "false") == 0)
+        return ERNE_OK;
+    return add_word(r, at, name, strcmp(text, "true") == 0 ? "" : text);
+}
+
+/* What would be ignored, or would never end. */
+static int check_name(struct reader *r, const yaml_node_t *key, const char *name)
+{
+    static const char *const others[] = { "suite", "compare", "help" };
+    const yaml_node_t *root = yaml_document_get_root_node(&r->document);
+    const yaml_node_pair_t *p = root->data.mapping.pairs.start;
+    char what[96];
+
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(others); i++)
+        if (strcmp(name, others[i]) == 0)
+            return bad(r, &key->start_mark, "a suite cannot have this option");
+    for (; yaml_document_get_node(&r->document, p->key) != key; p++) {
+        const yaml_node_t *other = yaml_document_get_node(&r->document, p->key);
+
+        if (other->type != YAML_SCALAR_NODE ||
+            strcmp((const char *)other->data.scalar.value, name) != 0)
+            continue;
+        snprintf(what, sizeof(what), "this was given in line %zu already",
+                 other->start_mark.line + 1);
+        return bad(r, &key->start_mark, what);
+    }
+    return ERNE_OK;
 }
 
 static int add_pair(struct reader *r, const yaml_node_pair_t *pair)
 {
     const char *name = text_of(r, pair->key, "the name of an option is needed here");
     const yaml_node_t *value = yaml_document_get_node(&r->document, pair->value);
-    int st = ERNE_OK;
+    int st;
 
     if (!name)
         return ERNE_EFORMAT;
+    st = check_name(r, yaml_document_get_node(&r->document, pair->key), name);
+    if (st < 0)
+        return st;
     if (strcmp(name, "name") == 0 || strcmp(name, "about") == 0)
         return ERNE_OK;
     if (value->type != YAML_SEQUENCE_NODE)

@@ -7,15 +7,17 @@
 
 enum { BENCH_SUITE_MAX = 128 };
 
-/* A command line made of the file: "--n-prompt", "512,1024" ... and a NULL. */
+/* A command line made of the file: "--n-prompt=512", "--progress" ... and a NULL. */
 struct bench_suite {
     char *words[BENCH_SUITE_MAX + 1];
+    size_t lines[BENCH_SUITE_MAX]; /* where each stands */
     int n;
 };
 
 /* The file is one mapping of options without their dashes to a value, or to a list of
  * values: "n-prompt: [512, 1024]"; "name" and "about" are for people. EFORMAT says line
- * and column. Zero it to start; deinit in any case. */
+ * and column, also of an option that is there twice. Zero it to start; deinit in any
+ * case. */
 int bench_suite_read(struct bench_suite *suite, const char *text, size_t n_bytes,
                      const char *path, struct erne_error *err);
 void bench_suite_deinit(struct bench_suite *suite);

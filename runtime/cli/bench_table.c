@@ -6,8 +6,6 @@
 
 #include "runtime/cli/bench_record.h"
 
-enum { CELL_MAX = 160 };
-
 /* A column; `varies` NULL: always shown, else where that field is not the same in all
  * records. */
 struct column {
@@ -21,14 +19,14 @@ struct column {
 
 static void fill_model(char *cell, const struct bench_record *r)
 {
-    snprintf(cell, CELL_MAX, "%s", r->model_type ? r->model_type : "");
+    snprintf(cell, BENCH_CELL_MAX, "%s", r->model_type ? r->model_type : "");
 }
 
 static void fill_size(char *cell, const struct bench_record *r)
 {
     const double size = (double)r->model_size;
 
-    snprintf(cell, CELL_MAX, size < 0x1p30 ? "%.2f MiB" : "%.2f GiB",
+    snprintf(cell, BENCH_CELL_MAX, size < 0x1p30 ? "%.2f MiB" : "%.2f GiB",
              size < 0x1p30 ? size / 0x1p20 : size / 0x1p30);
 }
 
@@ -36,22 +34,23 @@ static void fill_params(char *cell, const struct bench_record *r)
 {
     const double n = (double)r->model_n_params;
 
-    snprintf(cell, CELL_MAX, n < 1e9 ? "%.2f M" : "%.2f B", n < 1e9 ? n / 1e6 : n / 1e9);
+    snprintf(cell, BENCH_CELL_MAX, n < 1e9 ? "%.2f M" : "%.2f B",
+             n < 1e9 ? n / 1e6 : n / 1e9);
 }
 
 static void fill_backend(char *cell, const struct bench_record *r)
 {
-    snprintf(cell, CELL_MAX, "%s", r->backends ? r->backends : "");
+    snprintf(cell, BENCH_CELL_MAX, "%s", r->backends ? r->backends : "");
 }
 
 static void fill_threads(char *cell, const struct bench_record *r)
 {
-    snprintf(cell, CELL_MAX, "%" PRId64, r->n_threads);
+    snprintf(cell, BENCH_CELL_MAX, "%" PRId64, r->n_threads);
 }
 
 static void fill_batch(char *cell, const struct bench_record *r)
 {
-    snprintf(cell, CELL_MAX, "%" PRId64, r->n_batch);
+    snprintf(cell, BENCH_CELL_MAX, "%" PRId64, r->n_batch);
 }
 
 static bool differ_batch(const struct bench_record *a, const struct bench_record *b)
@@ -61,7 +60,7 @@ static bool differ_batch(const struct bench_record *a, const struct bench_record
 
 static void fill_ubatch(char *cell, const struct bench_record *r)
 {
-    snprintf(cell, CELL_MAX, "%" PRId64, r->n_ubatch);
+    snprintf(cell, BENCH_CELL_MAX, "%" PRId64, r->n_ubatch);
 }
 
 static bool differ_ubatch(const struct bench_record *a, const struct bench_record *b)
@@ -71,7 +70,7 @@ static bool differ_ubatch(const struct bench_record *a, const struct bench_recor
 
 static void fill_type_k(char *cell, const struct bench_record *r)
 {
-    snprintf(cell, CELL_MAX, "%s", r->type_k);
+    snprintf(cell, BENCH_CELL_MAX, "%s", r->type_k);
 }
 
 static bool differ_type_k(const struct bench_record *a, const struct bench_record *b)
@@ -81,7 +80,7 @@ static bool differ_type_k(const struct bench_record *a, const struct bench_recor
 
 static void fill_type_v(char *cell, const struct bench_record *r)
 {
-    snprintf(cell, CELL_MAX, "%s", r->type_v);
+    snprintf(cell, BENCH_CELL_MAX, "%s", r->type_v);
 }
 
 static bool differ_type_v(const struct bench_record *a, const struct bench_record *b)
@@ -91,31 +90,31 @@ static bool differ_type_v(const struct bench_record *a, const struct bench_recor
 
 static void fill_test(char *cell, const struct bench_record *r)
 {
-    snprintf(cell, CELL_MAX, "%s", r->test ? r->test : "");
+    snprintf(cell, BENCH_CELL_MAX, "%s", r->test ? r->test : "");
 }
 
 static void fill_mean(char *cell, const struct bench_record *r)
 {
     if (isfinite(r->avg_ts))
-        snprintf(cell, CELL_MAX, "%.2f ± %.2f", r->avg_ts, r->stddev_ts);
+        snprintf(cell, BENCH_CELL_MAX, "%.2f ± %.2f", r->avg_ts, r->stddev_ts);
     else
-        snprintf(cell, CELL_MAX, "-");
+        snprintf(cell, BENCH_CELL_MAX, "-");
 }
 
 static void fill_median(char *cell, const struct bench_record *r)
 {
     if (isfinite(r->median_ts))
-        snprintf(cell, CELL_MAX, "%.2f", r->median_ts);
+        snprintf(cell, BENCH_CELL_MAX, "%.2f", r->median_ts);
     else
-        snprintf(cell, CELL_MAX, "-");
+        snprintf(cell, BENCH_CELL_MAX, "-");
 }
 
 static void fill_interval(char *cell, const struct bench_record *r)
 {
     if (isfinite(r->low_ts))
-        snprintf(cell, CELL_MAX, "%.2f .. %.2f", r->low_ts, r->high_ts);
+        snprintf(cell, BENCH_CELL_MAX, "%.2f .. %.2f", r->low_ts, r->high_ts);
     else
-        snprintf(cell, CELL_MAX, "-");
+        snprintf(cell, BENCH_CELL_MAX, "-");
 }
 
 static const struct column columns[] = {
@@ -146,69 +145,30 @@ static bool is_shown(const struct column *c, const struct bench_record *records,
     return false;
 }
 
-/* Bytes that continue a character take no column of a terminal. */
-static int n_columns(const char *cell)
+static void fill_cell(char *cell, const void *rows, size_t row, size_t column)
 {
-    int n = 0;
-
-    for (; *cell; cell++)
-        n += ((unsigned char)*cell & 0xc0) != 0x80;
-    return n;
-}
-
-int bench_put_cell(struct cli_text *text, const char *cell, int width,
-                   struct erne_error *err)
-{
-    const int pad = (width < 0 ? -width : width) - n_columns(cell);
-
-    return width < 0 ? bench_printf(text, err, " %s%*s |", cell, pad > 0 ? pad : 0, "")
-                     : bench_printf(text, err, " %*s%s |", pad > 0 ? pad : 0, "", cell);
-}
-
-int bench_put_rule(struct cli_text *text, int width, struct erne_error *err)
-{
-    static const char dashes[] = "----------------------------------------";
-    const int n = (width < 0 ? -width : width) - 1;
-
-    return bench_printf(text, err, " %.*s%c |", n, dashes, width < 0 ? '-' : ':');
-}
-
-enum line { TITLES, RULE, VALUES };
-
-static int put_line(struct cli_text *text, enum line line,
-                    const struct bench_record *records, size_t n, size_t i,
-                    struct erne_error *err)
-{
-    char cell[CELL_MAX];
-    int st = bench_printf(text, err, "|");
-
-    for (size_t c = 0; st == ERNE_OK && c < ERNE_ARRAY_LEN(columns); c++) {
-        if (!is_shown(&columns[c], records, n))
-            continue;
-        if (line == RULE) {
-            st = bench_put_rule(text, columns[c].width, err);
-            continue;
-        }
-        snprintf(cell, sizeof(cell), "%s", columns[c].title);
-        if (line == VALUES)
-            columns[c].fill(cell, &records[i]);
-        st = bench_put_cell(text, cell, columns[c].width, err);
-    }
-    return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
+    columns[column].fill(cell, (const struct bench_record *)rows + row);
 }
 
 /* A line about one test; the model is named where there are several. */
 static int put_remark(struct cli_text *text, const struct bench_record *records, size_t n,
-                      size_t i, const char *what, struct erne_error *err)
+                      size_t i, struct erne_error *err)
 {
     const struct bench_record *r = &records[i];
     bool several = false;
+    int st;
 
     for (size_t k = 1; k < n; k++)
         several |= strcmp(records[k].model_filename, records[0].model_filename) != 0;
-    return bench_printf(text, err, "%s%s%s on %s: %s: %s\n",
-                        several ? r->model_filename : "", several ? ", " : "", r->test,
-                        r->backends, what, r->error ? r->error : r->disturbed);
+    st = bench_printf(text, err, "%s%s%s on %s: ", several ? r->model_filename : "",
+                      several ? ", " : "", r->test, r->backends);
+    if (st == ERNE_OK && r->error && r->n_samples > 0)
+        st = bench_printf(text, err, "only %zu samples: ", r->n_samples);
+    else if (st == ERNE_OK)
+        st = bench_printf(text, err, r->error ? "no figures: " : "disturbed: ");
+    return st == ERNE_OK
+               ? bench_printf(text, err, "%s\n", r->error ? r->error : r->disturbed)
+               : st;
 }
 
 /* How experts were chosen, once a model. */
@@ -232,6 +192,15 @@ static int put_experts(struct cli_text *text, const struct bench_record *records
                         100 * r->experts_seen, r->experts_entropy);
 }
 
+/* Several tests, and the same is said of all. */
+static bool is_all_disturbed(const struct bench_record *records, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!records[i].disturbed || strcmp(records[i].disturbed, records[0].disturbed))
+            return false;
+    return n > 1;
+}
+
 /* Below the table: what was built, how sure the intervals are, what failed. */
 static int put_notes(struct cli_text *text, const struct bench_record *records, size_t n,
                      struct erne_error *err)
@@ -242,12 +211,15 @@ static int put_notes(struct cli_text *text, const struct bench_record *records, 
         st = bench_printf(text, err, "\nbuild: %s\n", records[0].build_commit);
     for (size_t i = 0; st == ERNE_OK && i < n; i++)
         st = put_experts(text, records, i, err);
-    for (size_t i = 0; st == ERNE_OK && i < n; i++)
-        if (records[i].disturbed && !records[i].error)
-            st = put_remark(text, records, n, i, "disturbed", err);
+    if (st == ERNE_OK && is_all_disturbed(records, n))
+        st = bench_printf(text, err, "all tests: disturbed: %s\n", records[0].disturbed);
+    else
+        for (size_t i = 0; st == ERNE_OK && i < n; i++)
+            if (records[i].disturbed && !records[i].error)
+                st = put_remark(text, records, n, i, err);
     for (size_t i = 0; st == ERNE_OK && i < n; i++)
         if (records[i].error)
-            st = put_remark(text, records, n, i, "no figures", err);
+            st = put_remark(text, records, n, i, err);
     for (size_t i = 0; st == ERNE_OK && i < n; i++)
         if (isfinite(records[i].interval))
             return bench_printf(text, err,
@@ -260,11 +232,15 @@ int bench_write_md(struct cli_text *text, const void *rows, size_t n,
                    struct erne_error *err)
 {
     const struct bench_record *records = rows;
-    int st = put_line(text, TITLES, records, n, 0, err);
+    struct bench_md table = {
+        .n_columns = ERNE_ARRAY_LEN(columns), .rows = rows, .n_rows = n, .fill = fill_cell
+    };
+    int st;
 
-    if (st == ERNE_OK)
-        st = put_line(text, RULE, records, n, 0, err);
-    for (size_t i = 0; st == ERNE_OK && i < n; i++)
-        st = put_line(text, VALUES, records, n, i, err);
+    for (size_t c = 0; c < ERNE_ARRAY_LEN(columns); c++)
+        table.columns[c] = (struct bench_md_column){
+            columns[c].title, is_shown(&columns[c], records, n) ? columns[c].width : 0
+        };
+    st = bench_md_put(text, &table, err);
     return st == ERNE_OK ? put_notes(text, records, n, err) : st;
 }

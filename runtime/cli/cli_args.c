@@ -299,6 +299,36 @@ static size_t kind_bytes(enum cli_kind kind)
     return sizes[kind];
 }
 
+static bool is_given(const struct cli_args *args, const struct cli_args *defaults,
+                     const struct cli_option *o)
+{
+    return memcmp((const char *)args + o->offset, (const char *)defaults + o->offset,
+                  kind_bytes(o->kind)) != 0;
+}
+
+int cli_args_only(const struct cli_args *args, enum cli_command_bit command,
+                  const char *const *used, const char *what, struct erne_error *err)
+{
+    struct cli_args defaults;
+
+    set_defaults(&defaults);
+    for (size_t i = 0; i < cli_n_options; i++) {
+        const struct cli_option *o = &cli_options[i];
+        const size_t n_name = strcspn(o->names, ",");
+        size_t k = 0;
+
+        if (!(o->commands & (unsigned)command) || !is_given(args, &defaults, o))
+            continue;
+        while (used[k] &&
+               (strlen(used[k]) != n_name || strncmp(used[k], o->names, n_name) != 0))
+            k++;
+        if (!used[k])
+            return cli_fail(err, ERNE_EINVAL, "option %s: %s has no use for it", o->names,
+                            what);
+    }
+    return ERNE_OK;
+}
+
 int cli_args_fill(struct cli_args *args, const struct cli_args *more,
                   const struct cli_command *command, struct erne_error *err)
 {
@@ -308,16 +338,14 @@ int cli_args_fill(struct cli_args *args, const struct cli_args *more,
     set_defaults(&defaults);
     for (size_t i = 0; st == ERNE_OK && i < cli_n_options; i++) {
         const struct cli_option *o = &cli_options[i];
-        const size_t n = kind_bytes(o->kind);
         char *at = (char *)args + o->offset;
         const char *from = (const char *)more + o->offset;
         const struct cli_list *list = (const void *)from;
 
-        if (!(o->commands & (unsigned)command->bit) ||
-            memcmp(at, (const char *)&defaults + o->offset, n) != 0)
+        if (!(o->commands & (unsigned)command->bit) || is_given(args, &defaults, o))
             continue;
         if (o->kind != CLI_LIST && o->kind != CLI_MEDIA)
-            memcpy(at, from, n);
+            memcpy(at, from, kind_bytes(o->kind));
         else
             for (size_t k = 0; st == ERNE_OK && k < list->n; k++)
                 st = append((void *)at, list->items[k], err);

@@ -103,6 +103,11 @@ void cli_args_deinit(struct cli_args *args);
 int cli_args_fill(struct cli_args *args, const struct cli_args *more,
                   const struct cli_command *command, struct erne_error *err);
 
+/* EINVAL names the first option that was given, and is not among those (each by its first
+ * name, then NULL) that `what` has a use for. */
+int cli_args_only(const struct cli_args *args, enum cli_command_bit command,
+                  const char *const *used, const char *what, struct erne_error *err);
+
 /* Prints the command's options and what they mean on stdout. */
 void cli_args_help(const struct cli_command *command);
 

@@ -35,6 +35,11 @@ void cli_interrupt_begin(struct erne_session *session)
     pf_on_interrupt(on_interrupt);
 }
 
+void cli_interrupt_session(struct erne_session *session)
+{
+    atomic_store(&running, session);
+}
+
 void cli_interrupt_end(void)
 {
     busy = 0;

@@ -48,6 +48,8 @@ void cli_progress_clear(void);
  * sets a flag, and cancels the evaluation that runs in session (which may be NULL). */
 void cli_interrupt_init(void);
 void cli_interrupt_begin(struct erne_session *session);
+/* Between them: evaluations go on in another session, or in none. */
+void cli_interrupt_session(struct erne_session *session);
 void cli_interrupt_end(void);
 bool cli_interrupted(void);
 

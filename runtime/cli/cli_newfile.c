@@ -32,6 +32,16 @@ int cli_newfile_create(struct cli_newfile *f, const char *path, struct erne_erro
     return st;
 }
 
+int cli_newfile_try(const char *path, const char *option, struct erne_error *err)
+{
+    struct cli_newfile f = { 0 };
+    struct erne_error why = { 0 };
+    int st = cli_newfile_create(&f, path, &why);
+
+    cli_newfile_close(&f);
+    return st < 0 ? cli_fail(err, st, "option %s: %s", option, why.text) : st;
+}
+
 int cli_newfile_append(struct cli_newfile *f, const void *data, size_t n_bytes,
                        struct erne_error *err)
 {

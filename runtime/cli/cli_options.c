@@ -131,8 +131,9 @@ const struct cli_option cli_options[] = {
       "samples, or of a machine that was less busy" },
 
     { "-m, --model", "LIST", CLI_LIST, AT(bench.models), 0, 0, CLI_BENCH,
-      "model files. Lists are separated by commas, or the option is repeated; numbers "
-      "may be ranges A-B, A-B+STEP, A-B*FACTOR. Lists make a cross product" },
+      "model files. Lists are separated by commas (which names of files may have, too), "
+      "or the option is repeated; numbers may be ranges A-B, A-B+STEP, A-B*FACTOR. Lists "
+      "make a cross product" },
     { "-p, --n-prompt", "LIST", CLI_LIST, AT(bench.n_prompt), 0, 0, CLI_BENCH,
       "evaluate prompts of so many tokens (default 512; 0: none)" },
     { "-n, --n-gen", "LIST", CLI_LIST, AT(bench.n_gen), 0, 0, CLI_BENCH,
@@ -167,7 +168,7 @@ const struct cli_option cli_options[] = {
     { "--delay", "SECONDS", CLI_INT, AT(bench.delay), 0, 3600, CLI_BENCH,
       "wait before each sample (default 0)" },
     { "--no-warmup", NULL, CLI_FLAG, AT(bench.no_warmup), 0, 0, CLI_BENCH,
-      "do not run each test once before" },
+      "do not run each test once before, nor once more to see what memory it takes" },
     { "--no-check", NULL, CLI_FLAG, AT(bench.no_check), 0, 0, CLI_BENCH,
       "give figures without comparing the operators with the reference first" },
     { "-o, --output", "md|csv|json|jsonl|sql", CLI_WORD, AT(bench.format), 0, 0,
@@ -182,7 +183,7 @@ const struct cli_option cli_options[] = {
       "also append the results to this machine's file of csv in DIR" },
     { "--compare", NULL, CLI_FLAG, AT(bench.compare), 0, 0, CLI_BENCH,
       "instead: what changed between two files of results (json, jsonl, csv), beyond "
-      "noise" },
+      "noise; no other option goes with it, the exit code is 0 whatever changed" },
     { "--progress", NULL, CLI_FLAG, AT(bench.progress), 0, 0, CLI_BENCH,
       "say on stderr what runs" },
 

@@ -21,7 +21,7 @@ static void fill_record(struct bench_record *r, const struct bench *b,
         .build_commit = b->build,
         .cpu_info = b->cpu,
         .gpu_info = b->devices ? b->devices : "",
-        .backends = e->device ? e->device : e->backend,
+        .backends = erne_engine_backend(e->model.engine),
         .model_filename = e->path,
         .model_type = e->type,
         .model_size = (int64_t)e->model.info->n_bytes,
@@ -39,11 +39,11 @@ static void fill_record(struct bench_record *r, const struct bench *b,
         .n_image = c->n_image,
         .samples_ns = c->samples.data,
         .n_samples = c->samples.n,
-        .peak_memory = (int64_t)pf_memory_peak(),
+        .peak_memory = c->peak_bytes > 0 ? (double)c->peak_bytes : NAN,
         .device_memory = (int64_t)memory.own_bytes,
         .shared_memory = (int64_t)memory.shared_bytes,
         .disturbed = c->disturbed[0] ? c->disturbed : NULL,
-        .error = e->refused[0] ? e->refused : NULL,
+        .error = c->why[0] ? c->why : NULL,
     };
 }
 
@@ -75,14 +75,12 @@ static double known(double x)
 
 static void fill_guard(struct bench_record *r, const struct bench_guard *g)
 {
-    const double elapsed = (double)g->elapsed_ns;
     const int64_t n_tokens =
         r->n_prompt + r->n_gen > 0 ? r->n_prompt + r->n_gen : r->n_image;
 
     r->joules_token = known(g->joules / ((double)n_tokens * (double)r->n_samples));
-    r->others_cpu =
-        g->busy_ns > g->own_ns ? (double)(g->busy_ns - g->own_ns) / elapsed : 0;
-    r->stolen_cpu = (double)g->stolen_ns / elapsed;
+    r->others_cpu = bench_guard_others(g);
+    r->stolen_cpu = bench_guard_stolen(g);
     r->load = g->load;
     r->mhz_low = known(g->mhz_low);
     r->mhz_high = known(g->mhz_high);
@@ -112,20 +110,36 @@ int bench_print(const struct cli_args *args, const struct bench_layout *layout,
     return st;
 }
 
-/* With the operators, which the roofline is made of. */
+/* With the operators, which the roofline is made of; those that there are, should a
+ * device be lost. */
 static int report_page(struct bench *b, const struct bench_record *records,
                        struct erne_error *err)
 {
     struct bench_op_rows ops = { 0 };
-    int st = bench_ops_measure(b, &ops, err);
+    int measured = bench_ops_measure(b, &ops, err), st = measured;
 
-    if (st == ERNE_OK)
+    if (measured == ERNE_OK || measured == ERNE_EDEVICE)
         st = bench_html_write(b->args->bench.html, records, b->n_cases, &ops, err);
     bench_op_rows_deinit(&ops);
-    return st;
+    return st < 0 ? st : measured;
 }
 
-static int report(struct bench *b, struct erne_error *err)
+static void fill_all(struct bench_record *records, double *scratch, struct bench *b)
+{
+    for (size_t i = 0; i < b->n_cases; i++) {
+        struct bench_case *c = &b->cases[i];
+
+        bench_guard_judge(&c->guard, &b->guard, c->disturbed, sizeof(c->disturbed));
+        fill_record(&records[i], b, c);
+        fill_latency(&records[i], c);
+        fill_guard(&records[i], &c->guard);
+        bench_experts_fill(&records[i], b);
+        bench_record_summarise(&records[i], scratch);
+    }
+}
+
+/* is_partial: what there is of figures is printed only. */
+static int report(struct bench *b, bool is_partial, struct erne_error *err)
 {
     const struct cli_bench *o = &b->args->bench;
     struct bench_record *records = calloc(b->n_cases, sizeof(*records));
@@ -136,22 +150,13 @@ static int report(struct bench *b, struct erne_error *err)
         cli_fail(err, st, "out of memory for %zu results", b->n_cases);
         goto done;
     }
-    for (size_t i = 0; i < b->n_cases; i++) {
-        struct bench_case *c = &b->cases[i];
-
-        bench_guard_judge(&c->guard, c->disturbed, sizeof(c->disturbed));
-        fill_record(&records[i], b, c);
-        fill_latency(&records[i], c);
-        fill_guard(&records[i], &c->guard);
-        bench_experts_fill(&records[i], b);
-        bench_record_summarise(&records[i], scratch);
-    }
+    fill_all(records, scratch, b);
     if (b->args->verbose)
         bench_experts_tell(b);
     st = bench_print(b->args, &bench_record_layout, records, b->n_cases, err);
-    if (st == ERNE_OK && o->results)
+    if (st == ERNE_OK && o->results && !is_partial)
         st = bench_keep(o->results, records, b->n_cases, err);
-    if (st == ERNE_OK && o->html)
+    if (st == ERNE_OK && o->html && !is_partial)
         st = report_page(b, records, err);
 done:
     free(records);
@@ -161,37 +166,86 @@ done:
 
 static int compare(const struct cli_args *args, struct erne_error *err)
 {
+    static const char *const used[] = { "--compare", NULL };
+    int st = cli_args_only(args, CLI_BENCH, used, "bench --compare", err);
+
+    if (st < 0)
+        return st;
     if (args->n_operands != 2)
         return cli_fail(err, ERNE_EINVAL, "--compare needs two files, got %zu",
                         args->n_operands);
     return bench_compare_files(args->operands[0], args->operands[1], err);
 }
 
-/* After everything else was told. */
-static int tell_refused(const struct bench *b, struct erne_error *err)
+/* After everything else was told: the first engine that failed. */
+static int tell_failed(const struct bench *b, struct erne_error *err)
 {
-    for (size_t i = 0; i < b->n_engines; i++)
-        if (b->engines[i].refused[0])
-            return cli_fail(
-                err, ERNE_EVERIFY, "%s on %s: no figures: %s", b->engines[i].path,
-                b->engines[i].device ? b->engines[i].device : b->engines[i].backend,
-                b->engines[i].refused);
+    for (size_t i = 0; i < b->n_engines; i++) {
+        const struct bench_engine *e = &b->engines[i];
+
+        if (e->status != ERNE_OK)
+            return cli_fail(err, e->status, "%s on %s: no %sfigures: %s", e->path,
+                            e->device ? e->device : e->backend,
+                            e->status == ERNE_EVERIFY ? "" : "more ", e->why);
+    }
     return ERNE_OK;
+}
+
+static bool has_samples(const struct bench *b)
+{
+    for (size_t i = 0; i < b->n_cases; i++)
+        if (b->cases[i].samples.n > 0)
+            return true;
+    return false;
+}
+
+/* Said before all the work: that the files could not be written after it. */
+static int try_files(const struct cli_bench *o, struct erne_error *err)
+{
+    int st = o->results ? bench_keep_try(o->results, err) : ERNE_OK;
+
+    return st == ERNE_OK && o->html ? bench_html_try(o->html, err) : st;
 }
 
 static int run_tests(struct bench *b, struct erne_error *err)
 {
-    const char *folder = b->args->bench.results;
-    int st;
+    int st = try_files(&b->args->bench, err), told;
+    struct erne_error why;
 
-    if (folder && !pf_path_is_dir(folder)) /* said before all the work */
-        return cli_fail(err, ERNE_EINVAL, "option --results: '%s' is no folder", folder);
-    st = bench_open(b, err);
     if (st == ERNE_OK)
-        st = bench_run(b, err);
+        st = bench_open(b, err);
+    if (st < 0)
+        return st;
+    st = bench_run(b, err);
+    if (st < 0 && (st != ERNE_ECANCELLED || !has_samples(b)))
+        return st;
+    told = report(b, st < 0, st < 0 ? &why : err);
     if (st == ERNE_OK)
-        st = report(b, err);
-    return st == ERNE_OK ? tell_refused(b, err) : st;
+        st = told;
+    return st == ERNE_OK ? tell_failed(b, err) : st;
+}
+
+/* Each option of the suite alone, so that what is wrong with it is said with its line. */
+static int check_suite(struct bench_suite *suite, const char *path,
+                       const struct cli_command *command, struct erne_error *err)
+{
+    int st = ERNE_OK;
+
+    for (int i = 0; st == ERNE_OK && i < suite->n; i++) {
+        char *words[] = { suite->words[i], NULL };
+        struct bench_lists lists = { 0 };
+        struct cli_args one = { 0 };
+        struct erne_error why;
+
+        st = cli_args_parse(&one, command, 1, words, &why);
+        if (st == ERNE_OK)
+            st = bench_lists_parse(&lists, &one, &why);
+        if (st < 0)
+            cli_fail(err, st, "%s: line %zu: %s", path, suite->lines[i], why.text);
+        bench_lists_deinit(&lists);
+        cli_args_deinit(&one);
+    }
+    return st;
 }
 
 /* Options of the suite's file, where the command line gave none. */
@@ -199,13 +253,16 @@ static int take_suite(struct cli_args *args, struct bench_suite *suite,
                       struct erne_error *err)
 {
     static const struct cli_command command = { .name = "bench", .bit = CLI_BENCH };
+    const char *path = args->bench.suite;
     struct cli_text text = { 0 };
     struct cli_args more = { 0 };
-    int st = cli_text_read(&text, args->bench.suite, err);
+    int st = cli_text_read(&text, path, err);
 
     if (st == ERNE_OK)
-        st = bench_suite_read(suite, text.data, text.n, args->bench.suite, err);
+        st = bench_suite_read(suite, text.data, text.n, path, err);
     free(text.data);
+    if (st == ERNE_OK)
+        st = check_suite(suite, path, &command, err);
     if (st < 0)
         return st;
     st = cli_args_parse(&more, &command, suite->n, suite->words, err);
@@ -235,6 +292,8 @@ int cmd_bench(struct cli_args *args, struct erne_error *err)
     if (args->bench.compare)
         return compare(args, err);
     st = args->bench.suite ? take_suite(args, &suite, err) : ERNE_OK;
+    if (st == ERNE_OK && ops)
+        st = bench_ops_check(args, err);
     cli_set_cache_dir(args);
     if (st == ERNE_OK)
         st = bench_grid_init(&b, err);

@@ -148,6 +148,11 @@ ERNE_API int erne_tune(const char *path, const struct erne_tune_opts *opts,
 /* Where that put phases left to "auto": "decode on cpu: 88.0 t/s, ..."; or NULL. */
 ERNE_API const char *erne_engine_placement(const struct erne_engine *engine);
 
+/* What computes, whoever chose it: "cpu", "vulkan:1", or of each phase that the model has
+ * "prefill=vulkan,decode=cpu"; as in struct erne_engine_opts' backend. A device of number
+ * 0 has no number. */
+ERNE_API const char *erne_engine_backend(const struct erne_engine *engine);
+
 /* One check of a device. */
 struct erne_check {
     const char *phase;     /* "decode", "prefill", "vision", "video", "guess", "whole" */

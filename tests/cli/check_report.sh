@@ -23,7 +23,7 @@ n_lanes=$(echo "$backends" | tr ',' '\n' | wc -l)
 ASAN_OPTIONS=detect_leaks=0
 export ASAN_OPTIONS
 expect 0 'interval' bench "$scratch/tiny.erne" "$scratch/moe.erne" -p 8 -n 4 -pg 4,2 \
-    -d 0,8 -r 2 -t 1 --e2e 8,3 --backend "$backends" -o json -oe md \
+    -d 0,8 -r 2 -t 1 --e2e 8,3 --backend "$backends" -o json -oe md --no-warmup \
     --html "$scratch/report.html"
 check 'grep -q "^experts of .*moe.erne: " "$err"' 'no line about experts'
 grep '^| ' "$err" | tr -d ' ' >"$scratch/table"

@@ -14,6 +14,7 @@ strace -o "$scratch/trace" true 2>/dev/null || exit 77
 # bench TOOL.. -- a benchmark of $tokens tokens under a tool.
 bench() {
     "$@" "$erne" bench "$scratch/tiny.erne" -p 16 -n "$tokens" -r 1 -t 2 --no-check \
+        --no-warmup \
         --isa avx2 --backend cpu >"$out" 2>"$err" || failed "erne bench under $1"
 }
 

@@ -79,7 +79,7 @@ expect 7 'shadow:1: no figures: shadow computes matmul wrongly (found before)' b
 rm -r "$cache"
 expect 7 'shadow:1: no figures: shadow computes matmul wrongly (' bench "$tiny" $quick \
     --device shadow:1,shadow:0
-check 'grep -q "shadow:0 .* pp8 .*±" "$out"' 'the right one has no figure'
+check 'grep -q "| shadow .* pp8 .*±" "$out"' 'the right one has no figure'
 check '! grep "shadow:1 .* pp8" "$out" | grep -q "±"' 'the wrong one has a figure'
 expect 7 'computes matmul wrongly' verify "$tiny" --device shadow:1
 expect 0 'computes' verify "$tiny" --device shadow:0 --rounds 1

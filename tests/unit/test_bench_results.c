@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "platforms/platform.h"
 #include "runtime/cli/bench.h"
 #include "runtime/cli/bench_compare.h"
+#include "runtime/cli/cli_newfile.h"
 #include "tests/support/alloc_fail.h"
 
 static const double times[] = { 1e9, 1.25e9, 1.125e9, 987654321.5, 1e9 };
@@ -255,13 +257,69 @@ static void test_keep(void **state)
     pf_path_remove(path);
 }
 
+/* A file that cannot get its name leaves nothing behind. */
+static void test_no_rename(void **state)
+{
+    static const char path[] = "no-rename", part[] = "no-rename.part";
+    struct cli_newfile file = { 0 };
+    struct erne_error err = { 0 };
+
+    (void)state;
+    rmdir(path);
+    assert_int_equal(cli_newfile_create(&file, path, &err), 0);
+    assert_int_equal(cli_newfile_append(&file, "x", 1, &err), 0);
+    assert_int_equal(pf_dir_create(path), 0); /* meanwhile */
+    assert_int_equal(cli_newfile_commit(&file, &err), ERNE_EIO);
+    assert_non_null(strstr(err.text, path));
+    cli_newfile_close(&file);
+    assert_false(pf_path_exists(part));
+    assert_int_equal(cli_newfile_try(path, "--x", &err), ERNE_EINVAL);
+    assert_non_null(strstr(err.text, "option --x: no-rename: a folder"));
+    rmdir(path);
+    assert_int_equal(cli_newfile_try(path, "--x", &err), 0);
+    assert_false(pf_path_exists(path) || pf_path_exists(part));
+}
+
+/* Rows that are not complete do not take the place of those that are. */
+static void test_keep_complete(void **state)
+{
+    const double samples[] = { 1e9 };
+    struct bench_record rows[2] = { { .build_commit = "1",
+                                      .cpu_info = "Other",
+                                      .backends = "cpu",
+                                      .model_type = "m",
+                                      .type_k = "f16",
+                                      .type_v = "f16",
+                                      .test = "pp512",
+                                      .samples_ns = samples,
+                                      .n_samples = 1 } };
+    struct cli_text text = { 0 };
+    struct erne_error err;
+    char machine[64], path[80];
+
+    (void)state;
+    rows[1] = rows[0];
+    rows[1].test = "tg128";
+    rows[1].error = "device lost";
+    bench_machine_name(machine, sizeof(machine), "Other", pf_cpu_count());
+    snprintf(path, sizeof(path), "./%s.csv", machine);
+    pf_path_remove(path);
+    assert_int_equal(bench_keep(".", rows, 2, &err), 0);
+    assert_int_equal(cli_text_read(&text, path, &err), 0);
+    assert_non_null(strstr(text.data, "pp512"));
+    assert_null(strstr(text.data, "tg128"));
+    pf_path_remove(path);
+    free(text.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_formats),   cmocka_unit_test(test_newest),
         cmocka_unit_test(test_edited),    cmocka_unit_test(test_bad_tables),
         cmocka_unit_test(test_no_memory), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_keep),
+        cmocka_unit_test(test_keep),      cmocka_unit_test(test_keep_complete),
+        cmocka_unit_test(test_no_rename),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -346,13 +346,35 @@ static void no_such_device(void **state)
                      ERNE_EINVAL);
 }
 
+/* What computes is named as it is asked for. */
+static void backends_are_named(void **state)
+{
+    static const char *const names[][2] = {
+        { "auto", "reference" },
+        { "shadow:0", "shadow" },
+        { "shadow:1", "shadow:1" },
+        { "prefill=shadow:1", "prefill=shadow:1,decode=reference" },
+        { "vision=shadow", "reference" }, /* the model has no such phase */
+        { "prefill=shadow,decode=shadow:0", "shadow" },
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(names); i++) {
+        struct shadow_config config = { 0 };
+        struct erne_engine *e = engine_open(f, names[i][0], true, &config);
+
+        assert_string_equal(erne_engine_backend(e), names[i][1]);
+        erne_engine_close(&e);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lost_anywhere),     cmocka_unit_test(lost_for_good),
         cmocka_unit_test(lost_for_all),      cmocka_unit_test(too_little_memory),
         cmocka_unit_test(failed_allocation), cmocka_unit_test(cancelled_while_renewing),
-        cmocka_unit_test(no_such_device),
+        cmocka_unit_test(no_such_device),    cmocka_unit_test(backends_are_named),
     };
 
     return cmocka_run_group_tests_name("failover", tests, setup, teardown);

@@ -231,6 +231,36 @@ static void test_pages(void **state)
     assert_true(pf_memory_total() > pf_memory_peak());
 }
 
+static void write_twice(void *arg, void *out)
+{
+    int *n = arg;
+
+    *n *= 2;
+    *(int *)out = *n;
+}
+
+static void die(void *arg, void *out)
+{
+    (void)arg;
+    (void)out;
+    _exit(0);
+}
+
+/* What a copy does stays there but for its answer. */
+static void test_process_copy(void **state)
+{
+    int n = 21, out = 0;
+    const int st = pf_process_copy(write_twice, &n, &out, sizeof(out));
+
+    (void)state;
+    if (st == ERNE_EUNSUPPORTED)
+        skip();
+    assert_int_equal(st, ERNE_OK);
+    assert_int_equal(out, 42);
+    assert_int_equal(n, 21);
+    assert_int_equal(pf_process_copy(die, &n, &out, sizeof(out)), ERNE_EFAIL);
+}
+
 struct relay {
     struct pf_mutex *mutex;
     struct pf_cond *cond;
@@ -416,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_map),
         cmocka_unit_test(test_map_hints),
         cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_process_copy),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_cpu_and_clock),
         cmocka_unit_test(test_usage),

@@ -241,6 +241,7 @@ static void open_engine(const char *backend, const char *device,
         fail_msg("%s", err.text);
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
         names[kind] = e->backends[kind][0]->fns->name;
+    assert_non_null(strstr(erne_engine_backend(e), names[ERNE_PHASE_DECODE]));
     assert_true(!erne_engine_placement(e) ||
                 strcmp(erne_engine_placement(e), log->info) == 0);
     erne_engine_close(&e);
