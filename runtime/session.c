@@ -422,6 +422,11 @@ int erne_session_n_ctx(const struct erne_session *session)
     return session->kv.n_ctx;
 }
 
+int erne_session_n_batch(const struct erne_session *session)
+{
+    return session->n_batch;
+}
+
 int erne_session_rewind(struct erne_session *session, int n_keep, struct erne_error *err)
 {
     const int n_past = erne_session_n_past(session);

@@ -66,8 +66,11 @@ void cli_forget(struct cli_generator *g)
 int cli_prefill(struct cli_generator *g, const struct cli_ids *prompt,
                 const struct cli_media *media, struct erne_error *err)
 {
-    enum { STEP = 512 };
+    enum { SHOWN = 512 };
     const size_t n_ctx = (size_t)erne_session_n_ctx(g->model->session);
+    const size_t n_batch = (size_t)erne_session_n_batch(g->model->session);
+    /* Whole steps, about as many tokens as progress is to be shown after. */
+    const size_t most = n_batch * ((n_batch + SHOWN - 1) / n_batch);
     uint64_t start;
     size_t n_keep, at;
     int st;
@@ -85,11 +88,11 @@ int cli_prefill(struct cli_generator *g, const struct cli_ids *prompt,
     start = pf_time_ns();
     n_keep = at = g->context.n;
     for (; st == ERNE_OK && at < prompt->n;) {
-        const size_t left = prompt->n - at, n = left < STEP ? left : STEP;
+        const size_t left = prompt->n - at, n = left < most ? left : most;
 
         st = eval(g, prompt->data + at, n, err);
         at += n;
-        if (prompt->n - n_keep > STEP)
+        if (prompt->n - n_keep > most)
             cli_progress(NULL, at - n_keep, prompt->n - n_keep, "prompt");
     }
     g->stats.n_prompt = prompt->n - n_keep;

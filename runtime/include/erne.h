@@ -349,6 +349,8 @@ ERNE_API int erne_session_set_sampling(struct erne_session *session,
 /* Tokens in the context, and the most it can hold. */
 ERNE_API int erne_session_n_past(const struct erne_session *session);
 ERNE_API int erne_session_n_ctx(const struct erne_session *session);
+/* Tokens that a step takes at most. */
+ERNE_API int erne_session_n_batch(const struct erne_session *session);
 
 /* How speculative decoding went: of n_drafted guesses n_accepted were what came next, and
  * each of these saved a step. */
