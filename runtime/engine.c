@@ -140,26 +140,53 @@ static const char *make_cache_dir(const struct erne_placement *placement,
     return NULL;
 }
 
+/* Whether a device that phases were placed on was found to compute wrongly since. */
+static bool has_failed(const struct erne_tuned *tuned, const struct erne_engine *e,
+                       const struct opening *o)
+{
+    struct erne_verdict_key key;
+    uint32_t refused = 0;
+
+    for (int kind = 0; kind < ERNE_PHASE_COUNT && refused == 0; kind++) {
+        const struct erne_choice c = tuned->of[kind];
+
+        if (is_device(c.fns) &&
+            erne_verdict_key_init(&key, c.fns, c.device, "auto", &e->file))
+            erne_verdict_load(o->opts->cache_dir, &key, &refused);
+    }
+    return refused != 0;
+}
+
+/* What erne_tune kept for this engine; false, and says why, where it does not hold. */
+static bool load_tuned(struct erne_tuned *tuned, const struct erne_engine *e,
+                       const struct opening *o)
+{
+    const struct erne_tuned_key key = erne_tuned_key_of(o->opts, &e->file);
+    char why_not[ERNE_TUNED_WHY], line[ERNE_TUNED_WHY + 64];
+    bool holds = erne_tuned_load(tuned, o->opts->cache_dir, o->list, &key, why_not);
+
+    if (holds && has_failed(tuned, e, o)) {
+        holds = false;
+        snprintf(why_not, sizeof(why_not), "a device of it failed verification");
+    }
+    snprintf(line, sizeof(line), "the placement that was kept is ignored: %s", why_not);
+    if (!holds && why_not[0])
+        log_line(o, ERNE_LOG_DEBUG, line);
+    return holds;
+}
+
 /* Puts phases that are left to "auto" where erne_tune found them fastest. Answers which
  * these are: bits 1 << kind. */
 static unsigned take_tuned(struct erne_engine *e, struct erne_tuned *tuned,
                            struct erne_placement *placement, const struct opening *o)
 {
-    const struct erne_tuned_key key = erne_tuned_key_of(o->opts, &e->file);
-    char why_not[ERNE_TUNED_WHY], line[ERNE_TUNED_WHY + 64];
     unsigned free_phases = 0;
 
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
         free_phases |= placement->of[kind].fns ? 0u : 1u << kind;
-    if (!o->opts->use_tuned || !o->opts->cache_dir || free_phases == 0)
+    if (!o->opts->use_tuned || !o->opts->cache_dir || free_phases == 0 ||
+        !load_tuned(tuned, e, o))
         return 0;
-    if (!erne_tuned_load(tuned, o->opts->cache_dir, o->list, &key, why_not)) {
-        snprintf(line, sizeof(line), "the placement that was kept is ignored: %s",
-                 why_not);
-        if (why_not[0])
-            log_line(o, ERNE_LOG_DEBUG, line);
-        return 0;
-    }
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
         if (free_phases >> kind & 1 && is_device(tuned->of[kind].fns))
             placement->of[kind] = tuned->of[kind];

@@ -18,6 +18,7 @@
 #include "runtime/identity.h"
 #include "runtime/tune.h"
 #include "runtime/tuned.h"
+#include "runtime/verdict.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/shadow.h"
 #include "tests/support/tiny_model.h"
@@ -326,6 +327,29 @@ static void gone_is_ignored(void **state)
     assert_string_equal(log.info, ""); /* nothing is on the shadow */
 }
 
+/* Nor is a device used that was found wrong since. */
+static void wrong_is_ignored(void **state)
+{
+    struct shadow_config config = { 0 };
+    const char *names[ERNE_PHASE_COUNT];
+    struct erne_verdict_key key;
+    struct erne_model_file file;
+    struct erne_error err = { 0 };
+    struct log log;
+
+    (void)state;
+    open_engine("auto", NULL, with_slow_host, &config, names, &log);
+    assert_string_equal(names[ERNE_PHASE_DECODE], "shadow");
+    assert_int_equal(erne_model_file_open(&file, VL_MODEL, &err), 0);
+    assert_true(erne_verdict_key_init(&key, &erne_backend_shadow, 1, "auto", &file));
+    assert_int_equal(erne_verdict_save(CACHE, &key, 1, &err), 0);
+    erne_model_file_close(&file);
+    open_engine("auto", NULL, with_slow_host, &config, names, &log);
+    assert_string_equal(names[ERNE_PHASE_DECODE], "host");
+    assert_string_equal(log.info, "");
+    assert_non_null(strstr(log.debug, "ignored: a device of it failed verification"));
+}
+
 /* The stand-ins without a hook: one is slow, one is wrong. */
 static void doubles_are_avoided(void **state)
 {
@@ -472,6 +496,22 @@ static void disturbed(void **state)
     assert_true(outcome.is_kept);
 }
 
+/* Whether a placement is used with that many threads. */
+static bool is_placed_with(int n_threads)
+{
+    struct erne_engine_opts opts = erne_engine_opts_default();
+    struct erne_engine *e = NULL;
+    bool placed;
+
+    opts.cache_dir = CACHE;
+    opts.n_threads = n_threads;
+    assert_int_equal(erne_engine_open_on(&e, MODEL, &opts, shadow_backends, NULL, NULL),
+                     0);
+    placed = erne_engine_placement(e) != NULL;
+    erne_engine_close(&e);
+    return placed;
+}
+
 /* A placement stays where one of fewer devices or samples was found; --force replaces. */
 static void better_stays(void **state)
 {
@@ -502,6 +542,7 @@ static void better_stays(void **state)
     seen = (struct seen){ 0 };
     assert_int_equal(tune_busy(&quiet, &opts, &outcome), 0);
     assert_true(outcome.is_kept);
+    assert_true(is_placed_with(77) && !is_placed_with(78));
     opts.engine.n_threads = 0;
     opts.replace = true;
     seen = (struct seen){ 0 };
@@ -891,7 +932,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_is_chosen),   cmocka_unit_test(pinned_stays),
-        cmocka_unit_test(gone_is_ignored),  cmocka_unit_test(doubles_are_avoided),
+        cmocka_unit_test(gone_is_ignored),  cmocka_unit_test(wrong_is_ignored),
+        cmocka_unit_test(doubles_are_avoided),
         cmocka_unit_test(lost_is_avoided),  cmocka_unit_test(time_is_limited),
         cmocka_unit_test(first_start),      cmocka_unit_test(cancelled),
         cmocka_unit_test(bad_options),      cmocka_unit_test(no_memory),
