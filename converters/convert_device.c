@@ -30,7 +30,7 @@ static uint64_t base_bytes(const struct convert_device *d, bool resident)
     const uint64_t weights =
         resident ? f->weights - f->experts + f->experts_a_token : f->weights;
 
-    return weights + f->step + f->tables + f->picture + d->program_bytes;
+    return weights + f->step + f->tables + f->threads + f->picture + d->program_bytes;
 }
 
 /* The most positions up to `want` that fit beside `base`; 0 when not one page does. */
@@ -115,7 +115,9 @@ static int report_sizes(const struct convert_device *d,
                           (double)kv / 0x1p20, d->n_ctx, p->kv_type, "a step",
                           (double)d->need.step / 0x1p20, p->n_batch,
                           "program and tokenizer",
-                          (double)(d->program_bytes + d->need.tables) / 0x1p20);
+                          (double)(d->program_bytes + d->need.tables +
+                                   d->need.threads) /
+                              0x1p20);
     if (st == 0)
         st = convert_emit(opts, "    %-28s %10.1f MiB\n", "together",
                           (double)text / 0x1p20);

@@ -13,7 +13,9 @@ struct erne_footprint {
     uint64_t read_a_token;    /* of all weights, what a token of text reads */
     uint64_t kv_a_page;       /* keys and values of ERNE_KV_PAGE positions */
     uint64_t step;            /* activations and scratch of the largest step of text */
-    uint64_t tables;          /* of the tokenizer */
+    uint64_t tables;          /* of the tokenizer, with its part of the file, and of the
+                                 sampler */
+    uint64_t threads;         /* stacks, and what libraries keep for each */
     uint64_t picture;         /* more, while the largest picture is looked at */
 };
 

@@ -1,0 +1,40 @@
+#!/bin/sh
+# check_memory.sh -- the memory that erne convert --device foretells for the bundled model
+# is within 5 % of what erne run then takes at most, for devices of few and many threads,
+# small and large steps. The context is made one that is filled quickly;
+# benchmarks/check_memory.py takes all devices and any model.
+# Takes one more argument: peak_memory (peak_memory.c).
+# shellcheck disable=SC2016 source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
+peak=$3
+text=$scratch/text.txt
+context=1536
+spare=40 # tokens that the text leaves free
+
+# talk THREADS -- fills the context with the text, and answers.
+talk() {
+    n_done=$((n_done + 1))
+    "$peak" "$scratch/kib" "$erne" run "$scratch/model.erne" --raw -f "$text" -n 2 \
+        -t "$1" --backend cpu --seed 1 >"$out" 2>"$err" || failed "it does not run"
+    n_tokens=$(sed -n 's/^ *\([0-9]*\) prompt tokens.*/\1/p' "$err")
+}
+
+for name in raspberry-pi-5-8gb laptop-i5-1235u-16gb server-epyc-9354-384gb; do
+    profile=$2/../platforms/devices/$name.yaml
+    threads=$(sed -n 's/^  threads: *\([0-9]*\).*/\1/p' "$profile")
+    sed "s/^  context:.*/  context: $context/" "$profile" >"$scratch/profile.yaml"
+    expect 0 "device $name" convert "$2/../models/tiny-ernie-vl" --golden off --force \
+        --device "$scratch/profile.yaml" -o "$scratch/model.erne"
+    told=$(sed -n 's/^ *together *\([0-9.]*\) MiB$/\1/p' "$out")
+    if [ ! -f "$text" ]; then # as many bytes as fill the context
+        head -c 2000 "$2/data/northanger.txt" >"$text"
+        talk 1
+        head -c $((2000 * (context - spare) / n_tokens)) "$2/data/northanger.txt" >"$text"
+    fi
+    talk "$threads"
+    check '[ "$n_tokens" -gt $((context * 9 / 10)) ]' "$n_tokens tokens are too few"
+    check 'awk -v told="$told" -v kib="$(cat "$scratch/kib")" \
+        "BEGIN { off = told * 1024 / kib - 1; exit !(off > -0.05 && off < 0.05) }"' \
+        "$name: $told MiB foretold, $(cat "$scratch/kib") KiB measured"
+done
+finish
