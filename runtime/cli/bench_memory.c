@@ -1,6 +1,8 @@
 /* bench_memory.c -- the most memory that a process holds which opens one model on one
  * backend and runs one test. A benchmark holds those of all its tests, texts and drivers
  * at once, so each test runs once more, in a copy of the process that ends with it. */
+#include <stdio.h>
+
 #include "runtime/cli/bench.h"
 
 /* Tokens that are generated: the memory of more is little, their time is not. */
@@ -39,6 +41,9 @@ void bench_measure_memory(struct bench *b)
         struct one_test one = { b, &b->cases[i] };
         uint64_t peak = 0;
 
+        if (b->args->bench.progress)
+            fprintf(stderr, "erne bench: %s, %s: memory\n", one.test->lane->engine->path,
+                    one.test->name);
         if (pf_process_copy(run_alone, &one, &peak, sizeof(peak)) == ERNE_OK)
             b->cases[i].peak_bytes = peak;
     }

@@ -196,7 +196,8 @@ static int put_experts(struct cli_text *text, const struct bench_record *records
 static bool is_all_disturbed(const struct bench_record *records, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!records[i].disturbed || strcmp(records[i].disturbed, records[0].disturbed))
+        if (!records[i].disturbed ||
+            strcmp(records[i].disturbed, records[0].disturbed) != 0)
             return false;
     return n > 1;
 }

@@ -186,7 +186,7 @@ int bench_ops_measure(struct bench *b, struct bench_op_rows *rows, struct erne_e
     struct collector c = { .b = b, .rows = rows, .err = err };
     int st = ERNE_OK;
 
-    c.engines = calloc(b->n_engines, sizeof(*c.engines));
+    c.engines = calloc(b->n_engines, sizeof(struct bench_engine *));
     if (!c.engines)
         return cli_fail(err, ERNE_ENOMEM, "out of memory for operators");
     cli_interrupt_begin(NULL);
