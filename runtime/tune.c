@@ -240,17 +240,28 @@ static void put_reason(char text[ERNE_TUNED_WHY], const struct erne_tune *t,
         put_speed(speed, sizeof(speed), kind, quartiles_of(&lane->times[kind]).median,
                   false);
         n += (size_t)snprintf(text + n, ERNE_TUNED_WHY - n, ", %s %s", lane->name,
-                              lane->status < 0           ? "avoided"
+                              lane->is_unknown           ? "not verified"
+                              : lane->status < 0         ? "avoided"
                               : lane->times[kind].n == 0 ? "not measured"
                                                          : speed);
     }
+}
+
+/* Whether all is known about a lane: what it takes for each phase, or why it takes no
+ * part; not if the time was too short for that. */
+static bool is_known(const struct erne_tune *t, const struct erne_tune_lane *lane)
+{
+    for (int kind = 0; lane->status == 0 && kind < ERNE_PHASE_COUNT; kind++)
+        if (erne_tune_has(t, (enum erne_phase_kind)kind) && lane->times[kind].n == 0)
+            return false;
+    return !lane->is_unknown;
 }
 
 static void decide(const struct erne_tune *t, struct erne_tuned *tuned)
 {
     *tuned = (struct erne_tuned){ .n_samples = t->opts->n_repeats };
     for (int i = 0; i < t->n_lanes; i++)
-        if (!t->lanes[i].is_unknown)
+        if (is_known(t, &t->lanes[i]))
             tuned->devices[tuned->n_devices++] = t->lanes[i].choice;
     for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
         const int chosen = choose(t, (enum erne_phase_kind)kind);
@@ -388,7 +399,7 @@ static bool find_missing(const struct erne_tune *t, const struct erne_tuned *kep
 
         for (int k = 0; k < t->n_lanes; k++)
             if (t->lanes[k].choice.fns == c.fns && t->lanes[k].choice.device == c.device)
-                is_seen = !t->lanes[k].is_unknown;
+                is_seen = is_known(t, &t->lanes[k]);
         if (!is_seen) {
             *missing = c;
             return true;

@@ -579,17 +579,30 @@ static void not_kept(void **state)
 
 static void time_is_limited(void **state)
 {
+    struct erne_tune_outcome outcome;
     struct seen seen = { 0 };
     struct erne_tune_opts opts = options(&seen);
     struct erne_error err = { 0 };
 
     (void)state;
     clear_cache();
+    opts.outcome = &outcome;
     opts.seconds = 0;
     assert_int_equal(erne_tune_on(MODEL, &opts, shadow_backends, NULL, &err), 0);
     assert_non_null(strstr(find_row(&seen, "decode", "shadow:0")->why,
                            "too short to verify"));
     assert_true(find_row(&seen, "decode", "reference")->is_chosen);
+    /* What was not looked at for lack of time does not replace what was. */
+    assert_true(outcome.is_kept);
+    opts.seconds = 1e6;
+    seen = (struct seen){ 0 };
+    assert_int_equal(erne_tune_on(MODEL, &opts, shadow_backends, NULL, &err), 0);
+    assert_true(outcome.is_kept);
+    opts.seconds = 0;
+    seen = (struct seen){ 0 };
+    assert_int_equal(erne_tune_on(MODEL, &opts, shadow_backends, NULL, &err), 0);
+    assert_false(outcome.is_kept);
+    assert_string_equal(outcome.not_kept, "it knows shadow:0, too");
 }
 
 /* At a first start the host is kept before anything is tried; without a device nothing
