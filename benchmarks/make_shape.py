@@ -5,6 +5,7 @@ usage: make_shape.py SHAPE OUT.gguf
 SHAPE is one of
     0.3b    ERNIE-4.5-0.3B: 18 layers of 1024, dense, tied
     21b-5   the first five layers of ERNIE-4.5-21B-A3B: one dense, four of 64 experts
+    small-moe   no model's: three layers, two of them of 32 experts, quick to convert
 
 Both `erne convert` and llama-quantize read the file, so that two programs are timed on
 the same numbers. Weights are bf16 of unit gain, drawn from one pool at random offsets, so
@@ -21,6 +22,8 @@ SHAPES = {
     "0.3b": dict(arch="ernie4_5", layers=18, hidden=1024, ff=3072, heads=16, kv=2),
     "21b-5": dict(arch="ernie4_5-moe", layers=5, hidden=2560, ff=12288, heads=20, kv=4,
                   experts=64, used=6, ff_expert=1536, shared=2, dense=1),
+    "small-moe": dict(arch="ernie4_5-moe", layers=3, hidden=1024, ff=3072, heads=16, kv=2,
+                      experts=32, used=6, ff_expert=512, shared=2, dense=1),
 }
 DIM = 128
 BF16 = gguf.GGMLQuantizationType.BF16
