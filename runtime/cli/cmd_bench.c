@@ -185,7 +185,7 @@ static int tell_failed(const struct bench *b, struct erne_error *err)
 
         if (e->status != ERNE_OK)
             return cli_fail(err, e->status, "%s on %s: no %sfigures: %s", e->path,
-                            e->device ? e->device : e->backend,
+                            e->device ? e->device : erne_engine_backend(e->model.engine),
                             e->status == ERNE_EVERIFY ? "" : "more ", e->why);
     }
     return ERNE_OK;
