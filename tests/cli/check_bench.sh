@@ -72,18 +72,6 @@ cp "$m" "$scratch/a,b.erne"
 expect 0 'pp4' bench -m "$scratch/a,b.erne" -p 4 -n 0 -r 1 -t 1 --no-check
 expect 1 'none: No such file' bench -m none,b.erne
 
-# A device that is lost, here because it is slower than it may be, ends its own figures.
-if "$erne" devices | grep -q '^vulkan:0 '; then
-    saved=${ASAN_OPTIONS-}
-    export ASAN_OPTIONS="$saved:detect_leaks=0" # of the driver
-    expect 6 'on vulkan: no more figures: vulkan: device lost' \
-        bench "$m" -p 1500 -n 2 -r 2 -t 1 --backend reference,vulkan --no-check \
-        --no-warmup --time-limit 1
-    ASAN_OPTIONS=$saved
-    check 'grep -q "reference .* tg2 .*±" "$out"' 'no figures of the other backend'
-    check 'grep -q "tg2 on vulkan: .*: vulkan: device lost" "$out"' 'no reason'
-fi
-
 # Ctrl-C: what was measured is printed.
 # interrupted TEXT ARGUMENT... -- once TEXT is on stderr.
 interrupted() {
