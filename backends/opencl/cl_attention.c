@@ -37,11 +37,12 @@ static bool fits(const struct cl_device *dev, int64_t d)
     return 2 * room_bytes(d) + rest + 256 <= dev->local_bytes;
 }
 
-static int find_kernel(struct cl_backend *cl, enum cl_source source, int64_t d, bool f16,
-                       const char *name, cl_kernel *kernel)
+static int find_kernel(struct cl_backend *cl, enum cl_source source, int64_t d,
+                       enum erne_type type, const char *name, cl_kernel *kernel)
 {
-    const struct cl_options options = { .width = width_for(&cl->dev, d),
-                                        .cache_f16 = f16 };
+    const int64_t run = type == ERNE_TYPE_Q4 ? d / 2 : d; /* that codes lie in a row */
+    const struct cl_options options = { .width = width_for(&cl->dev, run),
+                                        .cache = cl_kv_cache(type) };
 
     if (!fits(&cl->dev, d))
         return ERNE_EUNSUPPORTED;
@@ -55,12 +56,12 @@ static int prepare(struct erne_backend *be, struct erne_node *node)
 {
     struct cl_backend *cl = cl_of(be);
     const int64_t d = node->params.attention.head_dim;
-    const bool f16 = node->src[ERNE_SRC_K]->type == ERNE_TYPE_F16;
+    const enum erne_type type = node->src[ERNE_SRC_K]->type;
     struct attention_state *state;
     cl_kernel attend, merge;
 
-    ERNE_TRY(find_kernel(cl, CL_SOURCE_attention, d, f16, "attention", &attend));
-    ERNE_TRY(find_kernel(cl, CL_SOURCE_attention, d, f16, "attention_merge", &merge));
+    ERNE_TRY(find_kernel(cl, CL_SOURCE_attention, d, type, "attention", &attend));
+    ERNE_TRY(find_kernel(cl, CL_SOURCE_attention, d, type, "attention_merge", &merge));
     state = calloc(1, sizeof(*state));
     if (!state)
         return ERNE_ENOMEM;
@@ -147,6 +148,7 @@ static int run(struct erne_backend *be, const struct erne_node *node,
     cl_arg_int(&l, d);
     cl_arg_float(&l, node->params.attention.scale);
     cl_arg_int(&l, n_splits);
+    cl_arg_float(&l, cl_kv_factor(d));
     cl_arg_local(&l, room_bytes(d));
     cl_arg_local(&l, room_bytes(d));
     ERNE_TRY(cl_launch(&l, &grid));
@@ -154,6 +156,7 @@ static int run(struct erne_backend *be, const struct erne_node *node,
 }
 
 const struct erne_op_impl cl_attention = { .name = "pages",
+                                           .quantised_kv = true,
                                            .prepare = prepare,
                                            .scratch = scratch,
                                            .run = run,
@@ -166,7 +169,7 @@ static int segment_prepare(struct erne_backend *be, struct erne_node *node)
     cl_kernel kernel;
 
     ERNE_TRY(find_kernel(cl_of(be), CL_SOURCE_segment_attention,
-                         node->params.segment_attention.head_dim, false,
+                         node->params.segment_attention.head_dim, ERNE_TYPE_F32,
                          "segment_attention", &kernel));
     node->state = kernel;
     return 0;

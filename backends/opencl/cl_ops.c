@@ -3,6 +3,8 @@
 #include "backends/opencl/cl_ops.h"
 #include "backends/opencl/cl_queue.h"
 
+#include <math.h>
+
 int cl_plain_kernel(struct cl_backend *cl, enum cl_source source, const char *name,
                     cl_kernel *kernel)
 {
@@ -177,37 +179,73 @@ const struct erne_op_impl cl_rope = { .name = "pairs",
 
 /* ---------------------------------------------------------- kv_append */
 
+int cl_kv_cache(enum erne_type type)
+{
+    enum { KV_F32, KV_F16, KV_Q8, KV_Q4 }; /* as kv_row.cl has them */
+
+    switch (type) {
+    case ERNE_TYPE_F16: return KV_F16;
+    case ERNE_TYPE_Q8: return KV_Q8;
+    case ERNE_TYPE_Q4: return KV_Q4;
+    default: return KV_F32;
+    }
+}
+
+float cl_kv_factor(int64_t d)
+{
+    return 1.0f / sqrtf((float)(d & -d));
+}
+
 static int kv_append_prepare(struct erne_backend *be, struct erne_node *node)
 {
     struct cl_backend *cl = cl_of(be);
-    const struct cl_options options = {
-        .width = 1, .cache_f16 = node->src[ERNE_SRC_CACHE]->type == ERNE_TYPE_F16
-    };
+    const enum erne_type type = node->src[ERNE_SRC_CACHE]->type;
+    const struct cl_options options = { .width = 1, .cache = cl_kv_cache(type) };
+    const bool is_codes = erne_kv_is_quantised(type);
     cl_kernel kernel;
 
+    if (is_codes && erne_kv_head_dim(node->src[ERNE_SRC_CACHE]) > ERNE_KV_MAX_Q4)
+        return ERNE_EUNSUPPORTED;
     ERNE_TRY(cl_programs_kernel(&cl->programs, &cl->dev, CL_SOURCE_kv_append, &options,
-                                "kv_append", CL_LANES, &kernel));
+                                is_codes ? "kv_encode" : "kv_append", CL_LANES, &kernel));
     node->state = kernel;
     return 0;
 }
 
-/* x: [T, H_kv * d], slot: i32 [T], cache: [P, H_kv, ERNE_KV_PAGE, d] */
+/* A work-group a head of a token. */
+static int launch_encode(struct cl_launch *l, const struct erne_tensor *cache,
+                         int64_t n_tok)
+{
+    const struct cl_grid grid = { { (size_t)cache->dim[1], (size_t)n_tok },
+                                  { CL_LANES, 1 } };
+    const int64_t d = erne_kv_head_dim(cache);
+
+    cl_arg_float(l, cl_kv_factor(d));
+    cl_arg_local(l, (size_t)d * sizeof(float));
+    return n_tok > 0 ? cl_launch(l, &grid) : l->st;
+}
+
+/* x: [T, H_kv * d], slot: i32 [T], cache: [P, H_kv, ERNE_KV_PAGE, row of d] */
 static int kv_append_run(struct erne_backend *be, const struct erne_node *node,
                          const struct erne_step *step)
 {
     const struct erne_tensor *x = node->src[ERNE_SRC_X];
     const struct erne_tensor *cache = node->src[ERNE_SRC_CACHE];
+    const int64_t d = erne_kv_head_dim(cache), n = erne_tensor_rows(x, step);
     struct cl_launch l = begin(be, node);
 
     cl_arg_rows(&l, x);
     cl_arg_tensor(&l, cache);
     cl_arg_tensor(&l, node->src[ERNE_SRC_SLOT]);
     cl_arg_int(&l, cache->dim[1]);
-    cl_arg_int(&l, cache->dim[3]);
-    return launch_elements(&l, cache->dim[1] * cache->dim[3], erne_tensor_rows(x, step));
+    cl_arg_int(&l, d);
+    if (erne_kv_is_quantised(cache->type))
+        return launch_encode(&l, cache, n);
+    return launch_elements(&l, cache->dim[1] * d, n);
 }
 
 const struct erne_op_impl cl_kv_append = { .name = "elements",
+                                           .quantised_kv = true,
                                            .prepare = kv_append_prepare,
                                            .run = kv_append_run };
 

@@ -11,6 +11,7 @@
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_memory.h"
 #include "backends/opencl/cl_program.h"
+#include "runtime/kv_row.h"
 
 struct cl_backend {
     struct erne_backend base;
@@ -40,6 +41,13 @@ enum { CL_LANES = 64 };
 /* A kernel that takes no options but WIDTH 1. */
 int cl_plain_kernel(struct cl_backend *cl, enum cl_source source, const char *name,
                     cl_kernel *kernel);
+
+/* --- cl_ops.c, for cl_attention.c as well: rows of the KV cache */
+
+/* CACHE of kernels/kv_row.cl. */
+int cl_kv_cache(enum erne_type type);
+/* What q4 rows are multiplied by in a rotation, as erne_kv_rotate does. */
+float cl_kv_factor(int64_t d);
 
 /* --- cl_matmul.c, for cl_moe.c and cl_ops.c as well */
 

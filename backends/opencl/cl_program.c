@@ -14,7 +14,7 @@ CL_PART_LIST(X)
 CL_SOURCE_LIST(X)
 #undef X
 
-enum { MAX_PARTS = 3, OPTIONS_BYTES = 256 };
+enum { MAX_PARTS = 4, OPTIONS_BYTES = 256 };
 
 struct cl_program_entry {
     enum cl_source source;
@@ -117,6 +117,9 @@ static void write_recipe(struct recipe *r, enum cl_source source,
     if (source == CL_SOURCE_matmul || source == CL_SOURCE_moe_ffn ||
         source == CL_SOURCE_embed)
         add_part(r, cl_src_tile64);
+    if (source == CL_SOURCE_attention || source == CL_SOURCE_segment_attention ||
+        source == CL_SOURCE_kv_append)
+        add_part(r, cl_src_kv_row);
     if (source == CL_SOURCE_attention || source == CL_SOURCE_segment_attention)
         add_part(r, cl_src_attend);
     add_part(r, sources[source].text);

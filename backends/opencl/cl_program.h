@@ -13,6 +13,7 @@
 #define CL_PART_LIST(X) \
     X(common)           \
     X(tile64)           \
+    X(kv_row)           \
     X(attend)
 #define CL_SOURCE_LIST(X) \
     X(embed)              \
@@ -39,13 +40,13 @@ enum cl_source {
 
 /* Build options: X(NAME, name), -D NAME=value. Those that a source does not look at stay
  * 0. What they mean is said where they are used, in kernels/. */
-#define CL_OPTION_LIST(X)   \
-    X(CODEC, codec)         \
-    X(ASYM, asym)           \
-    X(WIDTH, width)         \
-    X(TOKENS, tokens)       \
-    X(SLICES, slices)       \
-    X(CACHE_F16, cache_f16) \
+#define CL_OPTION_LIST(X) \
+    X(CODEC, codec)       \
+    X(ASYM, asym)         \
+    X(WIDTH, width)       \
+    X(TOKENS, tokens)     \
+    X(SLICES, slices)     \
+    X(CACHE, cache)       \
     X(COLUMNS, columns)
 
 struct cl_options {

@@ -101,7 +101,7 @@ void cl_arg_place(struct cl_launch *l, const struct cl_place *place, size_t size
 
 void cl_arg_tensor(struct cl_launch *l, const struct erne_tensor *t)
 {
-    const size_t size = t && t->type == ERNE_TYPE_F16 ? 2 : 4;
+    const size_t size = t ? erne_type_bytes(t->type) : 4;
     struct cl_place place = { 0 };
 
     if (t && l->st == 0)

@@ -2,13 +2,12 @@
  * shaders/attention.comp, told apart by where keys and values come from. */
 #include "backends/vulkan/vk_ops.h"
 
-enum { FROM_F16, FROM_F32, FROM_ROWS };
 enum { MOST_LANES = 64, SHARED_FLOATS = 7168 };
 enum { MOST_COLUMNS = 256 }; /* that attention_lanes.comp has registers for */
 
 /* Heads and rows of a node of either operator. */
 struct shape {
-    int source;
+    enum vk_kv source;
     int64_t d, n_kv_heads, n_group, n_rows;
     bool aligned; /* every row begins at a multiple of 16 bytes */
     float scale;
@@ -19,12 +18,22 @@ static bool is_aligned(const struct erne_tensor *t)
     return (uintptr_t)t->data % 16 == 0 && t->stride % 4 == 0;
 }
 
+static enum vk_kv source_of(const struct erne_tensor *cache)
+{
+    switch (cache->type) {
+    case ERNE_TYPE_F16: return VK_KV_F16;
+    case ERNE_TYPE_Q8: return VK_KV_Q8;
+    case ERNE_TYPE_Q4: return VK_KV_Q4;
+    default: return VK_KV_F32;
+    }
+}
+
 static struct shape shape_of(const struct erne_node *node)
 {
     struct shape s = { .n_rows = node->dst->dim[0] };
 
     if (node->op == ERNE_OP_SEGMENT_ATTENTION) {
-        s.source = FROM_ROWS;
+        s.source = VK_KV_ROWS;
         s.d = node->params.segment_attention.head_dim;
         s.n_kv_heads = node->params.segment_attention.n_heads;
         s.n_group = 1;
@@ -32,7 +41,7 @@ static struct shape shape_of(const struct erne_node *node)
                     is_aligned(node->src[ERNE_SRC_V]);
         s.scale = node->params.segment_attention.scale;
     } else {
-        s.source = node->src[ERNE_SRC_K]->type == ERNE_TYPE_F16 ? FROM_F16 : FROM_F32;
+        s.source = source_of(node->src[ERNE_SRC_K]);
         s.d = node->params.attention.head_dim;
         s.n_kv_heads = node->params.attention.n_kv_heads;
         s.n_group = node->params.attention.n_heads / s.n_kv_heads;
@@ -47,7 +56,8 @@ static struct shape shape_of(const struct erne_node *node)
 
 static bool by_lanes(const struct vk_backend *vk, const struct shape *s)
 {
-    return vk->narrow > 0 && s->aligned && s->d <= MOST_COLUMNS;
+    return vk->narrow > 0 && s->aligned && s->d <= MOST_COLUMNS &&
+           (s->source != VK_KV_Q4 || s->d % 16 == 0);
 }
 
 /* Queries that share the reading of keys: as many as there are, shared memory holds, and
@@ -63,10 +73,11 @@ static uint32_t n_at_once(const struct vk_backend *vk, const struct shape *s)
 
 static struct vk_pipeline_key key_of(const struct vk_backend *vk, const struct shape *s)
 {
-    const int64_t n_words = s->source == FROM_F16 ? s->d / 2 : s->d;
+    const bool is_wide = s->source == VK_KV_F32 || s->source == VK_KV_ROWS;
+    const int64_t n_units = is_wide ? s->d : s->d / 2;
     uint32_t lanes = MOST_LANES;
 
-    while (lanes > 16 && lanes / 2 >= n_words)
+    while (lanes > 16 && lanes / 2 >= n_units)
         lanes /= 2;
     return (struct vk_pipeline_key){
         by_lanes(vk, s) ? VK_SHADER_attention_lanes : VK_SHADER_attention,
@@ -84,7 +95,7 @@ static int64_t n_splits(const struct vk_backend *vk, const struct shape *s)
         s->n_kv_heads * ((s->n_rows * s->n_group + at_once - 1) / at_once);
     const int64_t n = wanted / n_groups;
 
-    return s->source == FROM_ROWS || n < 2 ? 1 : n < 16 ? n : 16;
+    return s->source == VK_KV_ROWS || n < 2 ? 1 : n < 16 ? n : 16;
 }
 
 static struct vk_pipeline_key merge_key(const struct vk_backend *vk)
@@ -98,8 +109,8 @@ static int prepare(struct erne_backend *be, struct erne_node *node)
     const struct shape s = shape_of(node);
     const struct vk_pipeline_key key = key_of(vk, &s), merge = merge_key(vk);
 
-    if (!vk_fits(be, node) || (s.source == FROM_F16 && s.d % 2 != 0) ||
-        s.d + 64 > SHARED_FLOATS)
+    if (!vk_fits(be, node) || s.d + 64 > SHARED_FLOATS ||
+        (s.source != VK_KV_ROWS && !vk_kv_takes(node->src[ERNE_SRC_K]->type, s.d)))
         return ERNE_EUNSUPPORTED;
     ERNE_TRY(vk_need(be, &key));
     return n_splits(vk, &s) > 1 ? vk_need(be, &merge) : 0;
@@ -140,7 +151,7 @@ static int merge(struct erne_backend *be, const struct erne_node *node,
 static void bind_kv(struct vk_op *op, const struct shape *s, const struct erne_tensor *t,
                     int64_t n)
 {
-    if (s->source == FROM_ROWS) {
+    if (s->source == VK_KV_ROWS) {
         vk_op_rows(op, t, 0, n, VK_READ);
     } else {
         vk_op_dense(op, t, VK_READ);
@@ -158,7 +169,7 @@ static int run(struct erne_backend *be, const struct erne_node *node,
     const struct vk_pipeline_key key = key_of(vk, &s);
     const int64_t n = erne_tensor_rows(node->dst, step);
     const int64_t splits = n_splits(vk, &s), at_once = key.spec[3];
-    const bool rows = s.source == FROM_ROWS;
+    const bool rows = s.source == VK_KV_ROWS;
     struct vk_op op = vk_op_begin(be, &key);
 
     vk_op_rows(&op, node->src[ERNE_SRC_X], 0, n, VK_READ);
@@ -178,12 +189,14 @@ static int run(struct erne_backend *be, const struct erne_node *node,
     vk_op_push(&op, (uint32_t)s.n_group);
     vk_op_push_float(&op, s.scale);
     vk_op_push(&op, (uint32_t)splits);
+    vk_op_push_float(&op, vk_kv_turn(s.d));
     ERNE_TRY(vk_op_dispatch(&op, (n * s.n_group + at_once - 1) / at_once, s.n_kv_heads,
                             splits));
     return splits > 1 ? merge(be, node, &s, splits, n) : 0;
 }
 
 const struct erne_op_impl vk_attention = { .name = "shader",
+                                           .quantised_kv = true,
                                            .prepare = prepare,
                                            .scratch = scratch,
                                            .run = run,

@@ -1,6 +1,7 @@
 /* vk_ops.c -- putting dispatches together, and the operators that go by rows. */
 #include "backends/vulkan/vk_ops.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ------------------------------------------------------------- a dispatch */
@@ -50,11 +51,6 @@ static uint32_t bind(struct vk_op *op, const void *host, uint64_t n_bytes,
     return b->view.skip / word_bytes;
 }
 
-static size_t element_bytes(const struct erne_tensor *t)
-{
-    return t->type == ERNE_TYPE_F16 ? 2 : 4;
-}
-
 void vk_op_rows(struct vk_op *op, const struct erne_tensor *t, int64_t first, int64_t n,
                 enum vk_access access)
 {
@@ -84,7 +80,7 @@ void vk_op_dense(struct vk_op *op, const struct erne_tensor *t, enum vk_access a
         return;
     }
     r.first = (uintptr_t)t->data;
-    r.n_bytes = (size_t)(t->dim[0] * erne_tensor_cols(t)) * element_bytes(t);
+    r.n_bytes = (size_t)(t->dim[0] * erne_tensor_cols(t)) * erne_type_bytes(t->type);
     if (t->type == ERNE_TYPE_WEIGHT)
         r.n_rows = 0;
     vk_op_push(op, bind(op, t->data, r.n_bytes, sizeof(float), &r));
@@ -162,7 +158,8 @@ static bool fits(const struct vk_device *dev, const struct erne_tensor *t)
 {
     if (!t || t->type == ERNE_TYPE_WEIGHT || t->type == ERNE_TYPE_BANK)
         return true;
-    return (uint64_t)(t->dim[0] * t->stride) * element_bytes(t) + dev->bind_align <=
+    return (uint64_t)(t->dim[0] * t->stride) * erne_type_bytes(t->type) +
+                   dev->bind_align <=
                dev->max_binding &&
            t->dim[0] <= dev->props.limits.maxComputeWorkGroupCount[0];
 }
@@ -386,24 +383,43 @@ const struct erne_op_impl vk_rope = {
 
 /* --------------------------------------------------------------- kv_append */
 
+float vk_kv_turn(int64_t d)
+{
+    return 1.0f / sqrtf((float)(d & -d));
+}
+
 static struct vk_pipeline_key kv_append_key(struct erne_backend *be,
                                             const struct erne_node *node)
 {
+    const enum erne_type type = node->dst->type;
+
+    if (erne_kv_is_quantised(type))
+        return (struct vk_pipeline_key){ VK_SHADER_kv_encode,
+                                         { vk_of(be)->lanes,
+                                           type == ERNE_TYPE_Q8 ? VK_KV_Q8 : VK_KV_Q4,
+                                           (uint32_t)erne_kv_head_dim(node->dst) } };
     return (struct vk_pipeline_key){
         VK_SHADER_kv_append, { vk_of(be)->lanes, node->dst->type == ERNE_TYPE_F16 }
     };
 }
 
-/* A word of an f16 cache has two columns of one row. */
+bool vk_kv_takes(enum erne_type type, int64_t d)
+{
+    if (erne_kv_is_quantised(type))
+        return d % 4 == 0 && d <= ERNE_KV_MAX_Q4;
+    return type != ERNE_TYPE_F16 || d % 2 == 0;
+}
+
 static int kv_append_prepare(struct erne_backend *be, struct erne_node *node)
 {
     const struct vk_pipeline_key key = kv_append_key(be, node);
-    const bool is_odd = node->dst->type == ERNE_TYPE_F16 && node->dst->dim[3] % 2 != 0;
 
-    return vk_fits(be, node) && !is_odd ? vk_need(be, &key) : ERNE_EUNSUPPORTED;
+    if (!vk_fits(be, node) || !vk_kv_takes(node->dst->type, erne_kv_head_dim(node->dst)))
+        return ERNE_EUNSUPPORTED;
+    return vk_need(be, &key);
 }
 
-/* x: [T, H_kv * d], slot: i32 [T], cache: [P, H_kv, ERNE_KV_PAGE, d] */
+/* x: [T, H_kv * d], slot: i32 [T], cache: [P, H_kv, ERNE_KV_PAGE, row of d] */
 static int kv_append_run(struct erne_backend *be, const struct erne_node *node,
                          const struct erne_step *step)
 {
@@ -416,11 +432,16 @@ static int kv_append_run(struct erne_backend *be, const struct erne_node *node,
     vk_op_dense(&op, node->src[ERNE_SRC_SLOT], VK_READ);
     vk_op_dense(&op, node->dst, VK_WRITE);
     vk_op_push(&op, (uint32_t)node->dst->dim[1]);
+    if (key.shader == VK_SHADER_kv_encode) {
+        vk_op_push_float(&op, vk_kv_turn(erne_kv_head_dim(node->dst)));
+        return vk_op_dispatch(&op, n, node->dst->dim[1], 1);
+    }
     vk_op_push(&op, (uint32_t)node->dst->dim[3]);
     return vk_op_dispatch(&op, n, 1, 1);
 }
 
 const struct erne_op_impl vk_kv_append = { .name = "shader",
+                                           .quantised_kv = true,
                                            .prepare = kv_append_prepare,
                                            .run = kv_append_run,
                                            .release = vk_release };

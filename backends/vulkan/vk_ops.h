@@ -8,6 +8,7 @@
 #define ERNE_VK_OPS_H
 
 #include "backends/vulkan/vk_queue.h"
+#include "runtime/kv_row.h"
 
 struct vk_backend {
     struct erne_backend base;
@@ -73,6 +74,16 @@ int vk_need(struct erne_backend *be, const struct vk_pipeline_key *key);
 bool vk_fits(struct erne_backend *be, const struct erne_node *node);
 /* For `release`: recordings that have the node are void. */
 void vk_release(struct erne_backend *be, struct erne_node *node);
+
+/* ---- rows of the KV cache; the numbers are kv_row.glsl's */
+
+enum vk_kv { VK_KV_F16, VK_KV_F32, VK_KV_ROWS, VK_KV_Q8, VK_KV_Q4 };
+
+/* Whether rows of d numbers are whole units of what shaders read and write: of codes two
+ * bytes, else words. */
+bool vk_kv_takes(enum erne_type type, int64_t d);
+/* What q4 rows are multiplied by in a rotation, as erne_kv_rotate does. */
+float vk_kv_turn(int64_t d);
 
 /* ---- vk_matmul.c, also for vk_moe.c */
 

@@ -18,6 +18,7 @@
     X(attention_merge)    \
     X(embed)              \
     X(kv_append)          \
+    X(kv_encode)          \
     X(layer_norm)         \
     X(matmul)             \
     X(matmul_lanes)       \

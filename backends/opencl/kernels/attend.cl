@@ -4,19 +4,37 @@
  *
  * A work-group of LANES has up to QUERIES rows. Scores: a lane a position, which reads
  * its key once for all rows. Values: a lane WIDTH columns, reading rows side by side.
- * WIDTH divides d. CACHE_F16: keys and values are halves.
+ * WIDTH divides d, of q4 d / 2. Rows of codes are multiplied as codes; of q4 they are
+ * rotated, so queries are rotated before, and results afterwards.
  */
 #define PAGE 64     /* = LANES = ERNE_KV_PAGE */
 #define QUERIES 8
 #define PARTS (LANES / QUERIES)
 
-#if CACHE_F16
-typedef ushort kv_type;
-#define KV_LOAD(p) half_to_float(to_uvec(VLOAD(0, p)))
+/* WIDTH numbers of a row from number c on; of codes, before the scale. */
+inline fvec kv_load(__global const kv_type *row, int c, int d)
+{
+#if CACHE == KV_F16
+    return half_to_float(to_uvec(VLOAD(0, row + c)));
+#elif CACHE == KV_Q8
+    return CAT(convert_, fvec)(VLOAD(0, (__global const char *)row + c));
+#elif CACHE == KV_Q4
+    const uvec pair = to_uvec(VLOAD(0, row + c % (d / 2)));
+
+    return CAT(convert_, fvec)(c < d / 2 ? pair & 15u : pair >> 4) - 7.5f;
 #else
-typedef float kv_type;
-#define KV_LOAD(p) VLOAD(0, p)
+    return VLOAD(0, row + c);
 #endif
+}
+
+inline float kv_scale(__global const kv_type *row, int d)
+{
+#if CACHE >= KV_Q8
+    return half_of(row[KV_CODES(d)] | (uint)row[KV_CODES(d) + 1] << 8);
+#else
+    return 1.0f;
+#endif
+}
 
 #if WIDTH == 1
 #define ADD_UP(v) (v)
@@ -79,6 +97,7 @@ inline void score_page(const struct block *b, const struct page *page)
 {
     const int lane = get_local_id(0);
     fvec dots[QUERIES];
+    float scale = b->scale;
 
     for (int r = 0; r < QUERIES; r++)
         dots[r] = (fvec)0.0f;
@@ -86,15 +105,16 @@ inline void score_page(const struct block *b, const struct page *page)
         __global const kv_type *k = page->k + (uint)lane * page->k_stride;
 
         for (int c = 0; c < b->d; c += WIDTH) {
-            const fvec key = KV_LOAD(k + c);
+            const fvec key = kv_load(k, c, b->d);
 
             for (int r = 0; r < QUERIES; r++)
                 dots[r] = mad(VLOAD(0, b->q + r * b->d + c), key, dots[r]);
         }
+        scale *= kv_scale(k, b->d);
     }
     for (int r = 0; r < QUERIES; r++)
         b->scores[r * PAGE + lane] =
-            page->first + lane < b->end[r] ? ADD_UP(dots[r]) * b->scale : -INFINITY;
+            page->first + lane < b->end[r] ? ADD_UP(dots[r]) * scale : -INFINITY;
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
@@ -137,13 +157,13 @@ inline void weigh_page(const struct block *b)
 inline void add_page(const struct block *b, const struct page *page)
 {
     for (int c = get_local_id(0) * WIDTH; c < b->d; c += LANES * WIDTH) {
-        __global const kv_type *v = page->v + c;
         fvec acc[QUERIES];
 
         for (int r = 0; r < QUERIES; r++)
             acc[r] = VLOAD(0, b->acc + r * b->d + c) * b->fade[r];
         for (int i = 0; i < page->n; i++) {
-            const fvec value = KV_LOAD(v + (uint)i * page->v_stride);
+            __global const kv_type *row = page->v + (uint)i * page->v_stride;
+            const fvec value = kv_load(row, c, b->d) * kv_scale(row, b->d);
 
             for (int r = 0; r < QUERIES; r++)
                 acc[r] = mad(value, (fvec)b->scores[r * PAGE + i], acc[r]);

@@ -6,7 +6,7 @@
  * joins them.
  */
 
-/* cache: [P, n_kv_heads, PAGE, d]. parts [splits][n_tok][n_heads][d + 2], if there are
+/* cache: [P, n_kv_heads, PAGE, row]. parts [splits][n_tok][n_heads][d + 2], if there are
  * several: sums, the largest score, the sum of weights. */
 __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 attention(__global const float *q, uint q_at, int q_stride,
@@ -14,7 +14,7 @@ attention(__global const float *q, uint q_at, int q_stride,
           uint v_at, __global const int *table, uint table_at,
           __global const int *position, uint position_at, __global float *dst,
           uint dst_at, int dst_stride, __global float *parts, uint parts_at, int n_tok,
-          int n_heads, int n_kv_heads, int d, float scale, int n_splits,
+          int n_heads, int n_kv_heads, int d, float scale, int n_splits, float factor,
           __local float *room_q, __local float *room_acc)
 {
     __local float scores[QUERIES * PAGE], most[QUERIES], sum[QUERIES], fade[QUERIES];
@@ -38,6 +38,9 @@ attention(__global const float *q, uint q_at, int q_stride,
                             (uint)((kv_head * group + row % group) * d + i % d)]
                         : 0.0f;
     }
+#if CACHE == KV_Q4
+    rotate_rows(room_q, QUERIES * d, d, factor);
+#endif
     clear_block(&b);
     for (int r = 0; r < b.n; r++)
         last = max(last, end[r]);
@@ -46,12 +49,17 @@ attention(__global const float *q, uint q_at, int q_stride,
     page_end = (int)((long)n_pages * (split + 1) / n_splits);
     for (int p = page_first; p < page_end; p++) {
         const size_t at =
-            ((size_t)table[table_at + p] * n_kv_heads + kv_head) * PAGE * (size_t)d;
-        const struct page page = { k_cache + k_at + at, v_cache + v_at + at, (uint)d,
-                                   (uint)d, p * PAGE, min(PAGE, last - p * PAGE) };
+            ((size_t)table[table_at + p] * n_kv_heads + kv_head) * PAGE *
+            (size_t)KV_STEP(d);
+        const struct page page = { k_cache + k_at + at, v_cache + v_at + at,
+                                   (uint)KV_STEP(d),    (uint)KV_STEP(d),
+                                   p * PAGE,            min(PAGE, last - p * PAGE) };
 
         attend_page(&b, &page);
     }
+#if CACHE == KV_Q4
+    rotate_rows(room_acc, QUERIES * d, d, factor);
+#endif
     for (int i = lane; i < b.n * (d + 2); i += LANES) {
         const int r = i / (d + 2), c = i % (d + 2), row = first_row + r;
         const uint token = (uint)(row / group);

@@ -1,12 +1,13 @@
-/* attention.comp -- softmax attention, one pass: over the paged cache (SOURCE 0: f16, 1:
- * f32), where a token sees the positions up to its own, or over rows (SOURCE 2), where it
- * sees its segment.
+/* attention.comp -- softmax attention, one pass: over the paged cache, where a token sees
+ * the positions up to its own, or over rows (SOURCE is KV_ROWS), where it sees its
+ * segment.
  *
  * A workgroup takes QUERIES queries that read the same KV head: heads of a group, and
  * neighbouring tokens. It goes through positions 64 at a time: scores (an invocation a
  * position), their running maximum, then the weighted sum of values (an invocation some
  * columns). With several splits each takes every n-th 64 positions and leaves its part to
- * attention_merge.comp.
+ * attention_merge.comp. Rows of codes are multiplied as codes; of q4 they are rotated, so
+ * queries are rotated before, and results afterwards.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -17,21 +18,53 @@ layout(local_size_x_id = 0) in;
 layout(std430, binding = 1) readonly buffer K { uint k_words[]; };
 layout(std430, binding = 2) readonly buffer V { uint v_words[]; };
 
-shared float queries[QUERIES * D];
+const uint OWN = (UNITS + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x;
+
+/* Rows are queries, and at the end sums. */
+const uint ROW_FLOATS = QUERIES * D;
+#include "backends/vulkan/shaders/rotate.glsl"
+
 shared float scores[QUERIES * 64];
 shared float factors[QUERIES], tops[QUERIES], totals[QUERIES];
 shared int firsts[QUERIES], ends[QUERIES];
 
-vec2 columns(uint word)
+vec2 acc[QUERIES * OWN]; /* sums of an invocation's columns */
+
+/* The word that unit u of the row at `from` is in. */
+uint word_of(uint from, uint u)
 {
+    return SOURCE == KV_Q8 ? from / 4u + (from % 4u + 2u * u) / 4u
+           : SOURCE == KV_Q4 ? from / 4u + (from % 4u + u) / 4u
+                             : from + u;
+}
+
+/* Its columns out of that word; of codes, before the scale. */
+vec2 columns(uint word, uint from, uint u)
+{
+    if (SOURCE == KV_Q8) {
+        const int pair = int(word >> (from + 2u * u) % 4u * 8u);
+
+        return vec2(pair << 24 >> 24, pair << 16 >> 24);
+    }
+    if (SOURCE == KV_Q4) {
+        const uint pair = word >> (from + u) % 4u * 8u;
+
+        return vec2(pair & 15u, pair >> 4 & 15u) - 7.5;
+    }
     return HALVES == 2u ? unpackHalf2x16(word) : vec2(uintBitsToFloat(word), 0.0);
+}
+
+/* Which columns those are. */
+uint column_of(uint u, uint half_of)
+{
+    return SOURCE == KV_Q4 ? u + half_of * (D / 2u) : u * HALVES + half_of;
 }
 
 /* Loads the queries, and which positions each sees. */
 void load(uint kv_head)
 {
     for (uint i = gl_LocalInvocationID.x; i < QUERIES * D; i += gl_WorkGroupSize.x)
-        queries[i] = q[query_of(i / D, kv_head).at + i % D] * scale;
+        rows[i] = q[query_of(i / D, kv_head).at + i % D] * scale;
     for (uint i = gl_LocalInvocationID.x; i < QUERIES; i += gl_WorkGroupSize.x) {
         const Query query = query_of(i, kv_head);
 
@@ -40,6 +73,8 @@ void load(uint kv_head)
         tops[i] = NEVER;
         totals[i] = 0.0;
     }
+    if (SOURCE == KV_Q4)
+        rotate_rows(turn);
     barrier();
 }
 
@@ -52,14 +87,20 @@ void score(uint p0, uint end, uint kv_head)
 
         for (uint i = 0u; i < QUERIES; i++)
             s[i] = 0.0;
-        for (uint w = 0u; w < WORDS; w++) {
-            const vec2 key = columns(k_words[from + w]);
+        for (uint u = 0u; u < UNITS; u++) {
+            const vec2 key = columns(k_words[word_of(from, u)], from, u);
 
             for (uint i = 0u; i < QUERIES; i++) {
-                s[i] += key.x * queries[i * D + w * HALVES];
+                s[i] += key.x * rows[i * D + column_of(u, 0u)];
                 if (HALVES == 2u)
-                    s[i] += key.y * queries[i * D + w * HALVES + 1u];
+                    s[i] += key.y * rows[i * D + column_of(u, 1u)];
             }
+        }
+        if (IS_CODES) {
+            const uint word = k_words[scale_word(SOURCE, D, from)];
+
+            for (uint i = 0u; i < QUERIES; i++)
+                s[i] *= scale_in(word, SOURCE, D, from);
         }
         for (uint i = 0u; i < QUERIES; i++) {
             const bool seen = int(p0 + j) >= firsts[i] && int(p0 + j) < ends[i];
@@ -86,11 +127,29 @@ void score(uint p0, uint end, uint kv_head)
     barrier();
 }
 
+/* Rotates the sums of all invocations. */
+void rotate_sums()
+{
+    for (uint i = 0u; i < QUERIES * OWN; i++) {
+        const uint u = gl_LocalInvocationID.x + i % OWN * gl_WorkGroupSize.x;
+
+        if (u < UNITS)
+            for (uint e = 0u; e < HALVES; e++)
+                rows[i / OWN * D + column_of(u, e)] = acc[i][e];
+    }
+    rotate_rows(turn);
+    for (uint i = 0u; i < QUERIES * OWN; i++) {
+        const uint u =
+            min(gl_LocalInvocationID.x + i % OWN * gl_WorkGroupSize.x, UNITS - 1u);
+
+        for (uint e = 0u; e < HALVES; e++)
+            acc[i][e] = rows[i / OWN * D + column_of(u, e)];
+    }
+}
+
 void main()
 {
     const uint lane = gl_LocalInvocationID.x, kv_head = gl_WorkGroupID.y;
-    const uint OWN = (WORDS + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
-    vec2 acc[QUERIES * ((WORDS + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x)];
     int first = 0x7fffffff, end = 0;
 
     load(kv_head);
@@ -116,18 +175,25 @@ void main()
             acc[i] *= factors[i / OWN];
         for (uint j = 0u; j < n; j++) {
             const uint from = place_of(p0 + j, kv_head, v_rows);
+            float factor = 1.0;
 
+            if (IS_CODES)
+                factor =
+                    scale_in(v_words[scale_word(SOURCE, D, from)], SOURCE, D, from);
             for (uint o = 0u; o < OWN; o++) {
-                const uint w = lane + o * gl_WorkGroupSize.x;
-                const vec2 value =
-                    w < WORDS ? columns(v_words[from + min(w, WORDS - 1u)]) : vec2(0.0);
+                const uint u = min(lane + o * gl_WorkGroupSize.x, UNITS - 1u);
+                vec2 value = columns(v_words[word_of(from, u)], from, u);
 
+                if (IS_CODES)
+                    value *= factor;
                 for (uint i = 0u; i < QUERIES; i++)
                     acc[i * OWN + o] += scores[i * 64u + j] * value;
             }
         }
         barrier();
     }
+    if (SOURCE == KV_Q4)
+        rotate_sums();
     for (uint i = 0u; i < n_queries(); i++) {
         const uint to = part_of(i, kv_head);
         const float divide = n_splits > 1u ? 1.0 : 1.0 / totals[i];
@@ -137,12 +203,12 @@ void main()
             dst[to + D + 1u] = totals[i];
         }
         for (uint o = 0u; o < OWN; o++) {
-            const uint w = lane + o * gl_WorkGroupSize.x;
+            const uint u = lane + o * gl_WorkGroupSize.x;
 
-            if (w < WORDS) {
-                dst[to + w * HALVES] = acc[i * OWN + o].x * divide;
+            if (u < UNITS) {
+                dst[to + column_of(u, 0u)] = acc[i * OWN + o].x * divide;
                 if (HALVES == 2u)
-                    dst[to + w * HALVES + 1u] = acc[i * OWN + o].y * divide;
+                    dst[to + column_of(u, 1u)] = acc[i * OWN + o].y * divide;
             }
         }
     }

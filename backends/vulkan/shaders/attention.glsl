@@ -1,8 +1,9 @@
 /* attention.glsl -- what both forms of attention share: buffers, constants, what a query
  * sees, where things are. */
 #include "backends/vulkan/shaders/common.glsl"
+#include "backends/vulkan/shaders/kv_row.glsl"
 
-layout(constant_id = 1) const uint SOURCE = 0;
+layout(constant_id = 1) const uint SOURCE = 0; /* KV_F16 .. KV_Q4 */
 layout(constant_id = 2) const uint D = 64; /* of a head */
 layout(constant_id = 3) const uint QUERIES = 1;
 
@@ -17,27 +18,30 @@ layout(push_constant) uniform Push {
     uint n_tok, n_kv_heads, n_group; /* query heads that share a KV head */
     float scale;
     uint n_splits;
+    float turn; /* KV_Q4: what a rotation is multiplied by in the end */
 };
 
-const uint PAGE = 64;                    /* ERNE_KV_PAGE */
-const uint HALVES = SOURCE == 0 ? 2 : 1; /* columns of a word */
-const uint WORDS = D / HALVES;
+const bool IS_CODES = SOURCE >= KV_Q8;
+/* Columns of a unit: of floats and halves a word, of codes two bytes or one. */
+const uint HALVES = SOURCE == KV_F32 || SOURCE == KV_ROWS ? 1 : 2;
+const uint UNITS = D / HALVES;
 const uint PART = (D + 2 + 3) / 4 * 4;
 const float NEVER = -3.0e38;
 
-/* From one position's row to the next, within a page. */
-uint row_words(const Rows rows)
+/* From one position's row to the next, within a page: words, of codes bytes. */
+uint row_step(const Rows rows)
 {
-    return SOURCE == 2u ? rows.stride : WORDS;
+    return SOURCE == KV_ROWS ? rows.stride : IS_CODES ? row_bytes(SOURCE, D) : UNITS;
 }
 
-/* Where position p of a KV head begins. */
+/* Where position p of a KV head begins: a word, of codes a byte. */
 uint place_of(uint p, uint head, const Rows rows)
 {
-    if (SOURCE == 2u)
+    if (SOURCE == KV_ROWS)
         return rows.at + p * rows.stride + head * D;
-    return rows.at +
-           ((table[table_at + p / PAGE] * n_kv_heads + head) * PAGE + p % PAGE) * WORDS;
+    return rows.at * (IS_CODES ? 4u : 1u) +
+           ((table[table_at + p / PAGE] * n_kv_heads + head) * PAGE + p % PAGE) *
+               row_step(rows);
 }
 
 uint n_queries()
@@ -59,9 +63,9 @@ Query query_of(uint i, uint kv_head)
     Query query;
 
     query.at = q_rows.at + token * q_rows.stride + head * D;
-    query.first = SOURCE == 2u ? bounds[bounds_at + 2u * token] : 0;
-    query.end = SOURCE == 2u ? bounds[bounds_at + 2u * token + 1u]
-                             : bounds[bounds_at + token] + 1;
+    query.first = SOURCE == KV_ROWS ? bounds[bounds_at + 2u * token] : 0;
+    query.end = SOURCE == KV_ROWS ? bounds[bounds_at + 2u * token + 1u]
+                                  : bounds[bounds_at + token] + 1;
     return query;
 }
 

@@ -1,5 +1,5 @@
 /* kv_append.comp -- stores rows in their cache slots; f16 caches take two columns a word.
- * A workgroup takes a row. */
+ * A workgroup takes a row. Codes are kv_encode.comp's. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "backends/vulkan/shaders/common.glsl"
