@@ -35,8 +35,9 @@ static void vk_close(struct erne_backend *be)
     free(vk);
 }
 
-/* Tests try both; users get the last that their device has. */
-static const char *const levels[] = { "core", "subgroups", NULL };
+/* Tests try all; users get the subgroups that their device has, and products of bytes
+ * where it says that these are fast. */
+static const char *const levels[] = { "core", "subgroups", "dot", NULL };
 
 static bool is_level(const struct erne_backend_opts *opts, const char *level)
 {
@@ -61,7 +62,9 @@ static int vk_open(struct erne_backend **out, const struct erne_backend_opts *op
         free(vk);
         return st;
     }
-    st = vk_pipelines_init(&vk->pipelines, &vk->dev, opts->cache_dir);
+    st = is_level(opts, levels[2]) && !vk->dev.has_dot ? ERNE_EUNSUPPORTED : 0;
+    if (st == 0)
+        st = vk_pipelines_init(&vk->pipelines, &vk->dev, opts->cache_dir);
     if (st == 0)
         st = vk_queue_init(&vk->queue, &vk->dev);
     if (st < 0) {
@@ -72,6 +75,10 @@ static int vk_open(struct erne_backend **out, const struct erne_backend_opts *op
     }
     vk->lanes = vk->dev.is_cpu ? LANES_ON_CPU : LANES;
     vk->narrow = is_level(opts, levels[0]) ? 0 : vk->dev.narrow;
+    vk->by_bytes =
+        vk->dev.has_dot &&
+        (is_level(opts, levels[2]) ||
+         (!is_level(opts, levels[0]) && !is_level(opts, levels[1]) && vk->dev.fast_dot));
     snprintf(line, sizeof(line), "vulkan: %s, %s", vk->dev.props.deviceName,
              vk->dev.import_align > 0 ? "works in the host's memory" : "works on copies");
     log_line(vk, ERNE_LOG_INFO, line);

@@ -300,12 +300,46 @@ static int find_narrow(struct vk_device *dev)
     return 0;
 }
 
+/* Products of four signed bytes by four, summed. */
+static int find_dot(struct vk_device *dev)
+{
+    VkPhysicalDeviceShaderIntegerDotProductPropertiesKHR dot = {
+        .sType =
+            VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR
+    };
+    VkPhysicalDeviceProperties2 props = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &dot
+    };
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR has_dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR
+    };
+    VkPhysicalDeviceFeatures2 features = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has_dot
+    };
+    bool has;
+
+    dev->has_dot = dev->fast_dot = false;
+    ERNE_TRY(has_extension(dev, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME, &has));
+    if (!has)
+        return 0;
+    dev->fn.GetPhysicalDeviceProperties2(dev->physical, &props);
+    dev->fn.GetPhysicalDeviceFeatures2(dev->physical, &features);
+    dev->has_dot = has_dot.shaderIntegerDotProduct;
+    dev->fast_dot = dev->has_dot && dot.integerDotProduct4x8BitPackedSignedAccelerated;
+    return 0;
+}
+
 /* ------------------------------------------------------------ life cycle */
 
 static int create_device(struct vk_device *dev)
 {
     static const float priority = 1.0f;
-    const char *extensions[2];
+    const char *extensions[3];
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
+        .sType =
+            VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
+        .shaderIntegerDotProduct = VK_TRUE
+    };
     VkPhysicalDeviceSubgroupSizeControlFeaturesEXT subgroups = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
         .subgroupSizeControl = VK_TRUE,
@@ -325,6 +359,7 @@ static int create_device(struct vk_device *dev)
 
     ERNE_TRY(find_import(dev));
     ERNE_TRY(find_narrow(dev));
+    ERNE_TRY(find_dot(dev));
     if (dev->import_align > 0)
         extensions[info.enabledExtensionCount++] =
             VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;
@@ -332,6 +367,12 @@ static int create_device(struct vk_device *dev)
         extensions[info.enabledExtensionCount++] =
             VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
         info.pNext = &subgroups;
+    }
+    if (dev->has_dot) {
+        extensions[info.enabledExtensionCount++] =
+            VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
+        dot.pNext = (void *)(uintptr_t)info.pNext;
+        info.pNext = &dot;
     }
     VK_DO(result, &dev->fn, CreateDevice, dev->physical, &info, NULL, &dev->device);
     if (result != VK_SUCCESS) {
@@ -430,9 +471,10 @@ static int visit_one(struct vk_device *dev, int index,
     /* How the number is made up differs between drivers; this is Vulkan's own way. */
     snprintf(driver, sizeof(driver), "%u.%u.%u of %04x", VK_API_VERSION_MAJOR(w),
              VK_API_VERSION_MINOR(w), VK_API_VERSION_PATCH(w), dev->props.vendorID);
-    snprintf(detail, sizeof(detail), "Vulkan %u.%u, subgroups of %u%s",
+    snprintf(detail, sizeof(detail), "Vulkan %u.%u, subgroups of %u%s%s",
              VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v), dev->subgroup,
-             dev->narrow > 0 ? ", lanes kernels" : "");
+             dev->narrow > 0 ? ", lanes kernels" : "",
+             dev->fast_dot ? ", byte products" : "");
     for (size_t i = 0; i < VK_UUID_SIZE; i++)
         snprintf(uuid + 2 * i, 3, "%02x", dev->id.deviceUUID[i]);
     for (uint32_t i = 0; i < dev->memory.memoryHeapCount; i++)
@@ -453,7 +495,8 @@ int vk_device_visit(int (*visit)(void *user, const struct erne_device_info *info
         for (uint32_t i = 0; i < n && st == 0; i++) {
             dev.physical = list[i];
             read_facts(&dev);
-            if (is_usable(&dev) && find_import(&dev) == 0 && find_narrow(&dev) == 0)
+            if (is_usable(&dev) && find_import(&dev) == 0 && find_narrow(&dev) == 0 &&
+                find_dot(&dev) == 0)
                 st = visit_one(&dev, index++, visit, user);
         }
     vk_device_close(&dev);

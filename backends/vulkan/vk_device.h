@@ -27,6 +27,8 @@ struct vk_device {
     VkDeviceSize import_align; /* of host memory; 0: cannot use it */
     uint32_t subgroup;         /* invocations that run together */
     uint32_t narrow;           /* 8 or 16: subgroups that shaders can have; 0: neither */
+    bool has_dot;              /* products of four bytes by four */
+    bool fast_dot;             /* faster than one by one, as the driver says */
     bool on_host;              /* the processor itself, or one that shares its memory */
     bool is_cpu;               /* compiled for the processor */
     bool staged;               /* device memory is out of the host's sight */

@@ -1,5 +1,5 @@
 /* vk_matmul.c -- matrix products: how they are cut into dispatches. The work is in
- * shaders/matmul.comp. */
+ * shaders/matmul.comp and its other forms. */
 #include "backends/vulkan/vk_ops.h"
 
 /* --------------------------------------------------------------- pieces */
@@ -69,6 +69,10 @@ struct vk_pipeline_key vk_matmul_key(struct erne_backend *be, const struct erne_
     const bool is_wide = !vk_of(be)->dev.is_cpu, split = is_wide && n_tok <= 4;
     const uint32_t n_teams = split ? 8 : is_wide || n_tok > 4 ? 4 : 1;
 
+    if (vk_of(be)->by_bytes && w->scheme.codec >= ERNE_CODEC_W8)
+        return (struct vk_pipeline_key){ VK_SHADER_matmul_dot,
+                                         { w->scheme.codec, w->scheme.asym, n_teams,
+                                           split, vk_matmul_at_once(n_tok), experts } };
     if (narrow > 0)
         return (struct vk_pipeline_key){ VK_SHADER_matmul_lanes,
                                          { w->scheme.codec, w->scheme.asym, narrow,

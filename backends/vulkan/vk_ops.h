@@ -18,6 +18,7 @@ struct vk_backend {
     struct vk_queue queue;
     uint32_t lanes;  /* of a workgroup that takes a row; a power of two */
     uint32_t narrow; /* of a subgroup that takes a tile; 0: core Vulkan 1.1 only */
+    bool by_bytes;   /* products of integer weights are of bytes */
     erne_log_fn log;
     void *log_user;
     size_t n_logged; /* pipelines that the log knows of */

@@ -11,7 +11,7 @@
 
 /* Every file shaders/<name>.comp; the build embeds them from this list. Gathering and
  * scattering are move_rows, segment_attention is attention;
- * <name>_lanes is for narrow subgroups. */
+ * <name>_lanes is for narrow subgroups, <name>_dot for products of bytes. */
 #define VK_SHADER_LIST(X) \
     X(attention)          \
     X(attention_lanes)    \
@@ -21,6 +21,7 @@
     X(kv_encode)          \
     X(layer_norm)         \
     X(matmul)             \
+    X(matmul_dot)         \
     X(matmul_lanes)       \
     X(moe_group)          \
     X(moe_route)          \
