@@ -67,8 +67,9 @@ struct convert_plan {
     uint64_t worker_bytes; /* memory of one thread */
     int n_threads;         /* as many as max_ram allows */
     uint64_t max_ram;      /* bytes */
-    int32_t golden_tokens[ERNE_GOLDEN_TOKENS];
-    bool has_golden;                 /* logits of these tokens are put into the file */
+    int32_t golden_tokens[ERNE_GOLDEN_MOST];
+    struct erne_golden golden;       /* without logits; what they are to be of */
+    bool has_golden;                 /* they are put into the file */
     struct calibration *calibration; /* NULL unless asked for, and until it is made */
 };
 

@@ -1,5 +1,6 @@
 /* convert_golden.c -- golden logits: what the reference computes from the weights as they
- * were written, so that any machine can tell whether its devices compute the same.
+ * were written, of models that look at pictures with one, so that any machine can tell
+ * whether its devices compute the same.
  *
  * The file is mapped for it. Unless somebody insists this is done only where the weights
  * fit into the memory that a conversion may use; tens of gigabytes would take the
@@ -17,7 +18,9 @@ int convert_golden_plan(struct convert_plan *plan, const struct erne_convert_opt
     const char *word = opts->golden ? opts->golden : "auto";
     const bool is_on = strcmp(word, "on") == 0;
     const bool fits = plan->data_bytes <= plan->max_ram;
-    const bool has_room = plan->src->desc.n_ctx_train >= ERNE_GOLDEN_TOKENS;
+    const struct erne_golden golden =
+        erne_golden_make(&plan->src->desc, plan->golden_tokens);
+    const bool has_room = plan->src->desc.n_ctx_train >= golden.n_tokens;
 
     if (!is_on && strcmp(word, "auto") != 0 && strcmp(word, "off") != 0)
         return erne_fail(err, ERNE_EINVAL, "golden logits: '%s' is not auto, on or off",
@@ -27,8 +30,7 @@ int convert_golden_plan(struct convert_plan *plan, const struct erne_convert_opt
                          "golden logits: a context of %d tokens is too short",
                          plan->src->desc.n_ctx_train);
     plan->has_golden = is_on || (strcmp(word, "auto") == 0 && fits && has_room);
-    if (plan->has_golden)
-        erne_golden_make(&plan->src->desc, plan->golden_tokens);
+    plan->golden = golden;
     return ERNE_OK;
 }
 

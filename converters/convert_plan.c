@@ -422,8 +422,6 @@ struct erne_writer_plan convert_writer_plan(const struct convert_plan *plan)
                                    .n_vocab = plan->src->desc.n_vocab };
 
     if (plan->has_golden)
-        wp.golden = (struct erne_golden){ .tokens = plan->golden_tokens,
-                                          .n_tokens = ERNE_GOLDEN_TOKENS,
-                                          .n_rows = ERNE_GOLDEN_ROWS };
+        wp.golden = plan->golden;
     return wp;
 }

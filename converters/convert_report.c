@@ -148,8 +148,9 @@ int convert_report_plan(const struct convert_plan *plan,
             plan->n_threads == 1 ? "" : "s",
             (double)plan->worker_bytes * plan->n_threads / mib);
     if (st == 0 && plan->has_golden)
-        st = convert_emit(opts, "  golden logits of %d tokens for erne verify\n",
-                          ERNE_GOLDEN_TOKENS);
+        st = convert_emit(opts, "  golden logits of %d tokens%s for erne verify\n",
+                          plan->golden.n_tokens,
+                          plan->golden.picture_h > 0 ? ", a picture among them," : "");
     if (st == 0 && plan->device.is_given)
         st = convert_device_report(&plan->device, opts);
     return st < 0 ? erne_fail(err, st, "the plan could not be written out") : st;

@@ -156,6 +156,9 @@ static void print_golden(struct report *r, const struct erne_model_file *mf)
     print(r, "golden logits of tokens");
     for (int32_t i = 0; i < g->n_tokens; i++)
         print(r, " %" PRId32, g->tokens[i]);
+    if (g->picture_h > 0)
+        print(r, ", a picture of %" PRId32 " x %" PRId32 " tokens among them",
+              g->picture_h, g->picture_w);
     print(r, ", likeliest next");
     for (int32_t row = 0; row < g->n_rows; row++)
         print(r, " %" PRId32, golden_best(mf, row));
@@ -301,6 +304,11 @@ static json_t *json_golden(const struct erne_model_file *mf)
     for (int32_t row = 0; row < mf->golden.n_rows; row++)
         failed |= json_array_append_new(next, json_integer(golden_best(mf, row)));
     failed |= json_object_set_new(o, "tokens", tokens);
+    failed |= json_object_set_new(
+        o, "picture",
+        mf->golden.picture_h > 0
+            ? json_pack("[i, i]", mf->golden.picture_h, mf->golden.picture_w)
+            : json_null());
     failed |= json_object_set_new(o, "likeliest_next", next);
     return unless_failed(o, failed);
 }

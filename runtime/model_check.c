@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "runtime/engine.h"
+#include "runtime/media/media.h"
 #include "runtime/positions.h"
+#include "runtime/session.h"
 
 /* The next token that stands for no part of a picture. */
 static int32_t plain_token(const struct erne_model_desc *desc, int64_t token)
@@ -16,21 +18,56 @@ static int32_t plain_token(const struct erne_model_desc *desc, int64_t token)
 }
 
 struct erne_golden erne_golden_make(const struct erne_model_desc *desc,
-                                    int32_t tokens[ERNE_GOLDEN_TOKENS])
+                                    int32_t tokens[ERNE_GOLDEN_MOST])
 {
     const int64_t n_vocab = desc->n_vocab;
+    struct erne_golden golden = { .tokens = tokens, .n_rows = ERNE_GOLDEN_ROWS };
 
+    if (desc->vision.n_layers > 0) {
+        golden.picture_h = ERNE_GOLDEN_H;
+        golden.picture_w = ERNE_GOLDEN_W;
+    }
+    for (int i = 0; i < golden.picture_h * golden.picture_w; i++)
+        tokens[golden.n_tokens++] = desc->vision.image_token;
     for (int64_t i = 0; i < ERNE_GOLDEN_TOKENS; i++)
-        tokens[i] = plain_token(desc, (n_vocab / 8 + i * 7919) % n_vocab);
-    return (struct erne_golden){ .tokens = tokens,
-                                 .n_tokens = ERNE_GOLDEN_TOKENS,
-                                 .n_rows = ERNE_GOLDEN_ROWS };
+        tokens[golden.n_tokens++] = plain_token(desc, (n_vocab / 8 + i * 7919) % n_vocab);
+    return golden;
+}
+
+static int add_picture(struct erne_session *s, const struct erne_golden *golden,
+                       struct erne_error *err)
+{
+    const struct erne_vision_desc *v = &s->engine->file.desc.vision;
+    const int block = v->patch * v->merge;
+    struct erne_media *picture;
+    int st;
+
+    ERNE_TRY(media_open_noise(&picture, golden->picture_w * block,
+                              golden->picture_h * block, err));
+    st = erne_session_add_media(s, picture, err);
+    erne_media_close(&picture);
+    return st;
+}
+
+static int eval(struct erne_session *s, const struct erne_golden *golden, float *logits,
+                struct erne_error *err)
+{
+    const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
+
+    if (golden->picture_h > 0)
+        ERNE_TRY(add_picture(s, golden, err));
+    for (int row = 0, at = 0, n = golden->n_tokens - golden->n_rows + 1;
+         row < golden->n_rows; row++, at += n, n = 1) {
+        ERNE_TRY(erne_session_eval(s, golden->tokens + at, (size_t)n, NULL, err));
+        memcpy(logits + (size_t)row * n_vocab, erne_session_logits(s),
+               n_vocab * sizeof(*logits));
+    }
+    return 0;
 }
 
 int erne_golden_run(struct erne_engine *engine, const struct erne_golden *golden,
                     float *logits, struct erne_error *err)
 {
-    const size_t n_vocab = (size_t)engine->file.desc.n_vocab;
     struct erne_session_opts opts = erne_session_opts_default();
     struct erne_session *s = NULL;
     int st = 0;
@@ -43,14 +80,7 @@ int erne_golden_run(struct erne_engine *engine, const struct erne_golden *golden
         return erne_fail(err, ERNE_EUNSUPPORTED, "a context of %d tokens is too short",
                          opts.n_ctx);
     ERNE_TRY(erne_session_create(&s, engine, &opts, err));
-    for (int row = 0, at = 0, n = golden->n_tokens - golden->n_rows + 1;
-         row < golden->n_rows; row++, at += n, n = 1) {
-        st = erne_session_eval(s, golden->tokens + at, (size_t)n, NULL, err);
-        if (st < 0)
-            break;
-        memcpy(logits + (size_t)row * n_vocab, erne_session_logits(s),
-               n_vocab * sizeof(*logits));
-    }
+    st = eval(s, golden, logits, err);
     erne_session_destroy(&s);
     return st;
 }

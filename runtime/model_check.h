@@ -1,5 +1,6 @@
-/* model_check.h -- a few tokens of no meaning, and the logits behind them: whether a
- * model as a whole is computed as it should be. */
+/* model_check.h -- a few tokens of no meaning, behind a picture where the model takes
+ * some, and the logits behind them: whether a model as a whole is computed as it should
+ * be. */
 #ifndef ERNE_MODEL_CHECK_H
 #define ERNE_MODEL_CHECK_H
 
@@ -8,10 +9,13 @@
 /* All but the last are evaluated together, then that one alone, so that both of a
  * session's plans take part. Each of the two leaves a row of logits. */
 enum { ERNE_GOLDEN_TOKENS = 6, ERNE_GOLDEN_ROWS = 2 };
+/* Tokens of the picture, down and across. */
+enum { ERNE_GOLDEN_H = 2, ERNE_GOLDEN_W = 3 };
+enum { ERNE_GOLDEN_MOST = ERNE_GOLDEN_H * ERNE_GOLDEN_W + ERNE_GOLDEN_TOKENS };
 
 /* The same for every model of a vocabulary's size; without logits. */
 struct erne_golden erne_golden_make(const struct erne_model_desc *desc,
-                                    int32_t tokens[ERNE_GOLDEN_TOKENS]);
+                                    int32_t tokens[ERNE_GOLDEN_MOST]);
 /* Evaluates golden's tokens. logits: [n_rows, n_vocab] */
 int erne_golden_run(struct erne_engine *engine, const struct erne_golden *golden,
                     float *logits, struct erne_error *err);

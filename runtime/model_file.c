@@ -180,6 +180,30 @@ static int read_table(struct erne_model_file *mf, const struct erne_disk_header 
 
 /* ----------------------------------------------------------------- golden */
 
+/* The tokens are of the vocabulary, and the placeholders among them as many as the
+ * picture has tokens. */
+static int check_golden(const struct erne_model_file *mf, struct erne_error *err)
+{
+    const struct erne_golden *g = &mf->golden;
+    const struct erne_vision_desc *vision = &mf->desc.vision;
+    const int64_t n_picture = (int64_t)g->picture_h * g->picture_w;
+    int64_t n = 0;
+
+    for (int32_t i = 0; i < g->n_tokens; i++) {
+        if (g->tokens[i] < 0 || g->tokens[i] >= mf->desc.n_vocab)
+            return erne_fail(err, ERNE_EFORMAT,
+                             "golden logits: token %" PRId32 " is not in the vocabulary",
+                             g->tokens[i]);
+        n += vision->n_layers > 0 && g->tokens[i] == vision->image_token;
+    }
+    if (g->picture_h < 0 || g->picture_w < 0 || n != n_picture)
+        return erne_fail(err, ERNE_EFORMAT,
+                         "golden logits: %" PRId64
+                         " tokens stand for a picture of %" PRId32 " x %" PRId32,
+                         n, g->picture_h, g->picture_w);
+    return ERNE_OK;
+}
+
 /* Behind the manifest, which tells the vocabulary. */
 static int read_golden(struct erne_model_file *mf, const struct erne_disk_section *s,
                        struct erne_error *err)
@@ -193,8 +217,8 @@ static int read_golden(struct erne_model_file *mf, const struct erne_disk_sectio
     if (s->n_bytes < sizeof(g) || s->offset % sizeof(g) != 0)
         return erne_fail(err, ERNE_EFORMAT, "golden logits are cut off or not aligned");
     memcpy(&g, at, sizeof(g));
-    if (g.version != ERNE_GOLDEN_VERSION) /* of a newer writer: done without */
-        return ERNE_OK;
+    if (g.version != ERNE_GOLDEN_TEXT && g.version != ERNE_GOLDEN_PICTURE)
+        return ERNE_OK; /* of a newer writer: done without */
     if (g.n_tokens > ERNE_GOLDEN_MAX_TOKENS || g.n_rows == 0 || g.n_rows > g.n_tokens ||
         g.n_vocab != n_vocab ||
         s->n_bytes != erne_golden_bytes(g.n_tokens, g.n_rows, g.n_vocab))
@@ -208,12 +232,11 @@ static int read_golden(struct erne_model_file *mf, const struct erne_disk_sectio
         .n_tokens = (int32_t)g.n_tokens,
         .n_rows = (int32_t)g.n_rows,
     };
-    for (uint32_t i = 0; i < g.n_tokens; i++)
-        if (mf->golden.tokens[i] < 0 || mf->golden.tokens[i] >= mf->desc.n_vocab)
-            return erne_fail(err, ERNE_EFORMAT,
-                             "golden logits: token %" PRId32 " is not in the vocabulary",
-                             mf->golden.tokens[i]);
-    return ERNE_OK;
+    if (g.version == ERNE_GOLDEN_PICTURE) {
+        mf->golden.picture_h = (int32_t)g.picture_h;
+        mf->golden.picture_w = (int32_t)g.picture_w;
+    }
+    return check_golden(mf, err);
 }
 
 /* ------------------------------------------------------------------- open */

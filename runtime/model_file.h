@@ -46,6 +46,8 @@ struct erne_golden {
     const int32_t *tokens;  /* [n_tokens]; NULL: there are none */
     const float *logits;    /* [n_rows, n_vocab] of the last n_rows tokens */
     int32_t n_tokens, n_rows;
+    int32_t picture_h, picture_w; /* of media_open_noise, in tokens, which are
+                                     placeholders among the others; 0: none */
 };
 
 struct erne_model_file {

@@ -50,9 +50,10 @@ struct erne_disk_record {
 
 /* Starts the section of golden logits: i32 tokens and f32 logits follow. */
 struct erne_disk_golden {
-    uint32_t version;                /* 1 */
+    uint32_t version;                /* 1, with a picture 2 */
     uint32_t n_tokens, n_rows, n_vocab;
-    uint32_t reserved[12];
+    uint32_t picture_h, picture_w;   /* of version 2, else 0 */
+    uint32_t reserved[10];
 };
 
 /* The last bytes of the file, written when all others are on disk. */
@@ -68,7 +69,8 @@ static_assert(sizeof(struct erne_disk_record) == 128, "a record is 128 bytes");
 static_assert(sizeof(struct erne_disk_trailer) == 32, "the trailer is 32 bytes");
 static_assert(sizeof(struct erne_disk_golden) == 64, "golden logits start at 64 bytes");
 
-enum { ERNE_GOLDEN_VERSION = 1, ERNE_GOLDEN_MAX_TOKENS = 64 };
+/* Readers of before pictures do without what has one. */
+enum { ERNE_GOLDEN_TEXT = 1, ERNE_GOLDEN_PICTURE = 2, ERNE_GOLDEN_MAX_TOKENS = 64 };
 
 static inline uint64_t erne_golden_bytes(uint64_t n_tokens, uint64_t n_rows,
                                          uint64_t n_vocab)

@@ -279,10 +279,14 @@ static int prepare_golden(struct erne_model_writer *w,
                           const struct erne_writer_plan *plan)
 {
     const struct erne_golden *g = &plan->golden;
-    const struct erne_disk_golden head = { .version = ERNE_GOLDEN_VERSION,
-                                           .n_tokens = (uint32_t)g->n_tokens,
-                                           .n_rows = (uint32_t)g->n_rows,
-                                           .n_vocab = (uint32_t)plan->n_vocab };
+    const struct erne_disk_golden head = {
+        .version = g->picture_h > 0 ? ERNE_GOLDEN_PICTURE : ERNE_GOLDEN_TEXT,
+        .n_tokens = (uint32_t)g->n_tokens,
+        .n_rows = (uint32_t)g->n_rows,
+        .n_vocab = (uint32_t)plan->n_vocab,
+        .picture_h = (uint32_t)g->picture_h,
+        .picture_w = (uint32_t)g->picture_w,
+    };
     const size_t n_token_bytes = head.n_tokens * sizeof(*g->tokens);
 
     w->n_logit_bytes = (size_t)head.n_rows * head.n_vocab * sizeof(*g->logits);

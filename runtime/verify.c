@@ -226,18 +226,26 @@ static double model_limit(const struct erne_model_file *file)
     return file->desc.moe.n_experts > 0 ? 0.2 : 0.06;
 }
 
+static const char *model_shape(const struct erne_golden *golden)
+{
+    if (golden->logits)
+        return golden->picture_h > 0 ? "golden logits of the file, a picture"
+                                     : "golden logits of the file";
+    return golden->picture_h > 0 ? "logits of a picture and a few tokens"
+                                 : "logits of a few tokens";
+}
+
 static int check_model(struct verify *v)
 {
     const struct erne_model_file *file = &v->e->file;
     const struct erne_model_desc *desc = &file->desc;
-    int32_t tokens[ERNE_GOLDEN_TOKENS];
+    int32_t tokens[ERNE_GOLDEN_MOST];
     const struct erne_golden golden =
         file->golden.tokens ? file->golden : erne_golden_make(desc, tokens);
     const size_t n_vocab = (size_t)desc->n_vocab, n_rows = (size_t)golden.n_rows;
     struct erne_check check = { .phase = "whole",
                                 .op = "model",
-                                .shape = golden.logits ? "golden logits of the file"
-                                                       : "logits of a few tokens",
+                                .shape = model_shape(&golden),
                                 .n_nodes = 1,
                                 .limit = model_limit(file) };
     float *got = calloc(2 * n_rows * n_vocab, sizeof(*got));
@@ -279,8 +287,8 @@ static const struct erne_opened *find_kept(const struct verify *v,
     for (int i = 0; v->opts->engine.cache_dir && i < v->e->n_opened; i++) {
         const struct erne_opened *o = &v->e->opened[i];
 
-        if (o->be == be && erne_verdict_key_init(key, be->fns, o->device, isa_of(v, o),
-                                                 &v->e->file))
+        if (o->be == be &&
+            erne_verdict_key_init(key, be->fns, o->device, isa_of(v, o), &v->e->file))
             return o;
     }
     return NULL;

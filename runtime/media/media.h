@@ -27,6 +27,11 @@ struct media_grid {
 
 bool media_is_video(const struct erne_media *media);
 
+/* A picture of noise, always the same for a size, which is cut as it is, whatever the
+ * limits: sides are multiples of patch * merge. For checks; it shows nothing. */
+int media_open_noise(struct erne_media **out, int width, int height,
+                     struct erne_error *err);
+
 /* The frames of a folder are pictures that somebody chose: they are not enlarged as those
  * of a video file are, but have the least size of pictures.
  * Fails: EINVAL when one side is more than 200 times the other, or the spec makes no

@@ -10,7 +10,7 @@
 #include "runtime/media/media_video.h"
 
 /* No camera writes such files; a wrong path may name one. */
-#define MAX_FILE_BYTES ((uint64_t)256 << 20)
+#define MAX_FILE_BYTES  ((uint64_t)256 << 20)
 #define MAX_VIDEO_BYTES ((uint64_t)2 << 30)
 enum { MAX_FRAMES = 4096 };
 
@@ -22,6 +22,7 @@ struct frame {
 
 struct erne_media {
     bool is_video;
+    bool is_exact;            /* a picture that is not resized */
     struct media_image image; /* a video's: its first frame */
     int n_frames;             /* of a video */
     struct frame *frames;     /* [n_frames], of a folder; else NULL */
@@ -124,6 +125,30 @@ int erne_media_open_image(struct erne_media **out, const char *path,
     }
     free(file.data);
     return st;
+}
+
+int media_open_noise(struct erne_media **out, int width, int height,
+                     struct erne_error *err)
+{
+    const struct media_input limits = { .max_pixels = MEDIA_MAX_PIXELS };
+    struct erne_media *media = create(err);
+    uint32_t seed = 1;
+    int st;
+
+    if (!media)
+        return ERNE_ENOMEM;
+    st = media_image_init(&media->image, width, height, &limits, err);
+    if (st < 0) {
+        erne_media_close(&media);
+        return st;
+    }
+    for (int64_t i = 0; i < (int64_t)width * height * 3; i++) {
+        seed = seed * 1664525 + 1013904223; /* Press et al., Numerical Recipes, 7.1 */
+        media->image.rgb[i] = (uint8_t)(seed >> 24);
+    }
+    media->is_exact = true;
+    *out = media;
+    return ERNE_OK;
 }
 
 /* ----------------------------------------------------------------- frames */
@@ -263,7 +288,8 @@ int media_grid(const struct erne_media *media, const struct media_spec *spec,
 
     if (media->frames)
         limits.video_min_pixels = limits.min_pixels;
-    ERNE_TRY(media_smart_resize(&limits, video, &width, &height, err));
+    if (!media->is_exact)
+        ERNE_TRY(media_smart_resize(&limits, video, &width, &height, err));
     grid.gh = height / spec->patch;
     grid.gw = width / spec->patch;
     if (video)

@@ -398,7 +398,7 @@ static void test_hostile_golden(void **state)
         uint32_t value;
         const char *expected; /* NULL: opens, and has none */
     } cases[] = {
-        { 0, 2, NULL },
+        { 0, 3, NULL },
         { 4, 0, "do not fit" },
         { 4, 4, "do not fit" },
         { 4, UINT32_MAX, "do not fit" },
@@ -410,6 +410,9 @@ static void test_hostile_golden(void **state)
         { 64, 70, "token 70 is not in the vocabulary" },
         { 72, UINT32_MAX, "token -1 is not in the vocabulary" },
     };
+    static const uint32_t pictures[][2] = { { 1, 1 },
+                                            { UINT32_MAX, 1 },
+                                            { 0, UINT32_MAX } };
     const size_t at = (size_t)u64_at(160 + 8);
     uint8_t *copy = malloc(g.n_bytes);
     struct erne_error err;
@@ -426,6 +429,14 @@ static void test_hostile_golden(void **state)
         if (st != (expected ? ERNE_EFORMAT : ERNE_OK) ||
             (expected && !strstr(err.text, expected)))
             fail_msg("case %zu: %d %s, not %s", i, st, err.text, expected);
+    }
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(pictures); i++) { /* of which no token is */
+        memcpy(copy, g.bytes, g.n_bytes);
+        memcpy(copy + at, &(uint32_t){ 2 }, 4);
+        memcpy(copy + at + 16, pictures[i], sizeof(pictures[i]));
+        reseal(copy, g.n_bytes);
+        assert_int_equal(open_bytes(copy, g.n_bytes, &err), ERNE_EFORMAT);
+        assert_non_null(strstr(err.text, "0 tokens stand for a picture"));
     }
     free(copy);
 }
