@@ -118,8 +118,9 @@ inline void score_page(const struct block *b, const struct page *page)
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
-/* Scores become weights relative to the largest so far: PARTS lanes a row. */
-inline void weigh_page(const struct block *b)
+/* Scores become weights relative to the largest so far, times the scales of values: PARTS
+ * lanes a row. */
+inline void weigh_page(const struct block *b, const struct page *page)
 {
     const int lane = get_local_id(0), r = lane / PARTS, first = lane % PARTS;
     __local float *scores = b->scores + r * PAGE;
@@ -136,7 +137,8 @@ inline void weigh_page(const struct block *b)
     for (int i = first; i < PAGE; i += PARTS) {
         const float w = scores[i] > -INFINITY ? exp(scores[i] - most) : 0.0f;
 
-        scores[i] = w;
+        scores[i] =
+            w > 0.0f ? w * kv_scale(page->v + (uint)i * page->v_stride, b->d) : 0.0f;
         sum += w;
     }
     b->part[lane] = sum;
@@ -162,8 +164,7 @@ inline void add_page(const struct block *b, const struct page *page)
         for (int r = 0; r < QUERIES; r++)
             acc[r] = VLOAD(0, b->acc + r * b->d + c) * b->fade[r];
         for (int i = 0; i < page->n; i++) {
-            __global const kv_type *row = page->v + (uint)i * page->v_stride;
-            const fvec value = kv_load(row, c, b->d) * kv_scale(row, b->d);
+            const fvec value = kv_load(page->v + (uint)i * page->v_stride, c, b->d);
 
             for (int r = 0; r < QUERIES; r++)
                 acc[r] = mad(value, (fvec)b->scores[r * PAGE + i], acc[r]);
@@ -177,6 +178,6 @@ inline void add_page(const struct block *b, const struct page *page)
 inline void attend_page(const struct block *b, const struct page *page)
 {
     score_page(b, page);
-    weigh_page(b);
+    weigh_page(b, page);
     add_page(b, page);
 }
