@@ -408,6 +408,18 @@ static bool find_missing(const struct erne_tune *t, const struct erne_tuned *kep
     return false;
 }
 
+/* Whether what is kept places nothing on a device that fails now. */
+static bool still_works(const struct erne_tune *t, const struct erne_tuned *kept)
+{
+    for (int i = 0; i < t->n_lanes; i++)
+        for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
+            if (t->lanes[i].status < 0 && !t->lanes[i].is_unknown &&
+                kept->of[kind].fns == t->lanes[i].choice.fns &&
+                kept->of[kind].device == t->lanes[i].choice.device)
+                return false;
+    return true;
+}
+
 /* Keeps the placement, unless what is kept was measured better. */
 static int keep(struct erne_tune *t, const struct erne_tuned *tuned,
                 struct erne_error *err)
@@ -423,7 +435,8 @@ static int keep(struct erne_tune *t, const struct erne_tuned *tuned,
     if (!opts->cache_dir)
         return 0;
     if (!t->opts->replace &&
-        erne_tuned_load(&kept, opts->cache_dir, t->list, &key, why_not)) {
+        erne_tuned_load(&kept, opts->cache_dir, t->list, &key, why_not) &&
+        still_works(t, &kept)) {
         if (find_missing(t, &kept, &missing))
             snprintf(outcome->not_kept, cap, "it knows %s:%d, too", missing.fns->name,
                      missing.device);

@@ -330,6 +330,10 @@ static void gone_is_ignored(void **state)
 /* Nor is a device used that was found wrong since. */
 static void wrong_is_ignored(void **state)
 {
+    static const char *const one[] = { "shadow:1" };
+    struct erne_tune_outcome outcome;
+    struct seen seen = { 0 };
+    struct erne_tune_opts opts = options(&seen);
     struct shadow_config config = { 0 };
     const char *names[ERNE_PHASE_COUNT];
     struct erne_verdict_key key;
@@ -348,6 +352,14 @@ static void wrong_is_ignored(void **state)
     assert_string_equal(names[ERNE_PHASE_DECODE], "host");
     assert_string_equal(log.info, "");
     assert_non_null(strstr(log.debug, "ignored: a device of it failed verification"));
+    /* Nor does it stay, though it is of more samples. */
+    opts.devices = one;
+    opts.n_devices = 1;
+    opts.n_repeats = 1;
+    opts.outcome = &outcome;
+    assert_int_equal(erne_tune_on(VL_MODEL, &opts, with_slow_host, &config, &err), 0);
+    assert_true(outcome.is_kept);
+    assert_non_null(strstr(find_row(&seen, "decode", "shadow:1")->why, "found before"));
 }
 
 /* The stand-ins without a hook: one is slow, one is wrong. */
