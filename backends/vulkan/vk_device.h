@@ -33,8 +33,9 @@ struct vk_device {
     bool is_cpu;               /* compiled for the processor */
     bool staged;               /* device memory is out of the host's sight */
     uint64_t time_limit_ns;
-    bool is_lost; /* once true, nothing more is asked of it */
-    bool is_hung; /* lost while it still works: what it uses must stay */
+    bool is_lost;     /* once true, nothing more is asked of it */
+    bool is_hung;     /* lost while it still works: what it uses must stay */
+    bool is_given_up; /* has been waited for since, in vain */
 };
 
 /* Opens device number `index` of those that vk_device_visit counts. EUNSUPPORTED with

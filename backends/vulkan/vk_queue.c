@@ -79,9 +79,16 @@ void vk_queue_drop(struct vk_queue *q, struct vk_device *dev, struct vk_recordin
 
 void vk_queue_settle(struct vk_queue *q, struct vk_device *dev)
 {
-    if (!dev->is_hung || dev->fn.WaitForFences(dev->device, 1, &q->fence, VK_TRUE,
-                                               dev->time_limit_ns) != VK_SUCCESS)
+    const uint64_t least_ns =
+        (uint64_t)5 * 1000 * 1000 * 1000; /* however short the limit */
+    const uint64_t ns = dev->time_limit_ns > least_ns ? dev->time_limit_ns : least_ns;
+
+    if (!dev->is_hung || dev->is_given_up)
         return;
+    if (dev->fn.WaitForFences(dev->device, 1, &q->fence, VK_TRUE, ns) != VK_SUCCESS) {
+        dev->is_given_up = true;
+        return;
+    }
     dev->is_hung = false;
     (void)dev->fn.DeviceWaitIdle(dev->device);
 }

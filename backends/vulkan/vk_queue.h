@@ -69,7 +69,8 @@ int vk_queue_dispatch(struct vk_queue *q, struct vk_device *dev, struct vk_pipel
 int vk_queue_end(struct vk_queue *q, struct vk_device *dev);
 /* Gives the recording being made up. */
 void vk_queue_drop(struct vk_queue *q, struct vk_device *dev, struct vk_recording *r);
-/* A hung device gets its time once more, as nothing that it uses can be freed before. */
+/* A hung device gets its time once more, as nothing that it uses can be freed before: a
+ * processor's threads would read what is not there. Only once. */
 void vk_queue_settle(struct vk_queue *q, struct vk_device *dev);
 /* All recordings are void: memory or nodes they speak of are going. */
 void vk_queue_forget(struct vk_queue *q, struct vk_device *dev);
