@@ -3,9 +3,9 @@
 usage: make_large.py OUT_DIR GIB [TOKENIZER_MODEL]
 
 Weights are bf16 in shards of 2 GiB at most, drawn from one pool of random numbers at
-random offsets, so that making them takes little longer than writing them. The tokenizer
-is that of tests/models/golden/tiny if none is given. Nothing here can be generated with:
-the figures of interest are memory, time and bytes. Needs: numpy.
+random offsets, so that making them takes little longer than writing them; norms are one.
+The tokenizer is that of tests/models/golden/tiny if none is given. Nothing here can be
+generated with: the figures of interest are memory, time and bytes. Needs: numpy.
 """
 import json
 import pathlib
@@ -17,6 +17,7 @@ import numpy as np
 
 HIDDEN, FF, HEADS, KV, DIM, VOCAB = 3072, 8192, 32, 8, 128, 103424
 SHARD = 2 << 30
+ONE = b"\x80\x3f"  # in bf16
 
 
 def layer_shapes(i):
@@ -47,8 +48,11 @@ def write_shard(path, tensors, pool, rng):
     text = json.dumps(header).encode()
     with open(path, "wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)
-        for shape in tensors.values():
+        for name, shape in tensors.items():
             left = n_bytes(shape) // 2
+            if len(shape) == 1 and name.endswith(".weight"):
+                out.write(ONE * left)  # a norm
+                continue
             while left > 0:
                 at = int(rng.integers(0, len(pool) // 2))
                 part = pool[at:at + min(left, len(pool) // 2)]
