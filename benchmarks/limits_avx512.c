@@ -6,20 +6,26 @@ int64_t limits_dots(int64_t turns);
 #ifdef __AVX512VNNI__
 #include <immintrin.h>
 
-/* Twenty-four sums, as a matrix product holds them. */
+/* Twelve sums that differ, named one by one: gcc keeps arrays of registers in memory, and
+ * computes equal sums once. */
+#define EACH(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+
 int64_t limits_dots(int64_t turns)
 {
-    __m512i sum[24], x = _mm512_set1_epi8(3);
-    for (int i = 0; i < 24; i++)
-        sum[i] = _mm512_setzero_si512();
-    for (int64_t t = 0; t < turns; t++) {
-#pragma GCC unroll 24
-        for (int i = 0; i < 24; i++)
-            sum[i] = _mm512_dpbusd_epi32(sum[i], x, x);
+    const __m512i x = _mm512_set1_epi8(3);
+    __m512i all = _mm512_setzero_si512();
+#define X(i) __m512i sum##i = _mm512_set1_epi32(i);
+    EACH(X)
+#undef X
+    for (int64_t t = 0; t < 2 * turns; t++) {
+#define X(i) sum##i = _mm512_dpbusd_epi32(sum##i, x, x);
+        EACH(X)
+#undef X
     }
-    for (int i = 1; i < 24; i++)
-        sum[0] = _mm512_add_epi32(sum[0], sum[i]);
-    return _mm512_reduce_add_epi32(sum[0]);
+#define X(i) all = _mm512_add_epi32(all, sum##i);
+    EACH(X)
+#undef X
+    return _mm512_reduce_add_epi32(all);
 }
 #else
 int64_t limits_dots(int64_t turns)

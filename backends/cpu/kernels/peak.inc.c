@@ -27,7 +27,8 @@ static float peak_i8(int64_t n)
 {
     const int8_t ones[4] = { 1, 1, 1, 1 };
     const vi x = i_set4(ones);
-#define X(i) vi c##i = i_set1(0);
+    /* Different ones: equal chains would be computed once. */
+#define X(i) vi c##i = i_set1(i);
     PEAK_EACH(X)
 #undef X
     for (int64_t k = 0; k < n; k++) {
