@@ -313,6 +313,7 @@ struct erne_tensor *erne_graph_segment_attention(struct erne_graph *g, const cha
     node.params.segment_attention.n_heads = heads->n_heads;
     node.params.segment_attention.head_dim = heads->head_dim;
     node.params.segment_attention.scale = heads->scale;
+    node.params.segment_attention.rounds = heads->rounds;
     return append(g, name, &node, 0, NULL);
 }
 

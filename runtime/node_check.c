@@ -107,6 +107,8 @@ double erne_node_limit(const struct erne_node *node)
                                       : NULL;
     const double limit = limits[node->op];
 
+    if (node->op == ERNE_OP_SEGMENT_ATTENTION && node->params.segment_attention.rounds)
+        return 1e-2; /* as a product of three roundings to bf16, 0.3 % */
     return w && erne_codec_is_int(w->scheme.codec) ? 3e-2 : limit;
 }
 

@@ -13,6 +13,8 @@ void cpu_kernels_init(struct cpu_kernels *k, enum cpu_isa isa)
         cpu_kernels_init_avx2(k);
     if (isa >= CPU_ISA_AVX512)
         cpu_kernels_init_avx512(k);
-    if (isa >= CPU_ISA_AVX512 && cpu_isa_has_bf16())
+    if (isa >= CPU_ISA_AVX512 && cpu_isa_has_bf16()) {
         cpu_kernels_init_avx512bf16(k);
+        cpu_kernels_init_attend_bf16(k);
+    }
 }

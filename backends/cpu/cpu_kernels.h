@@ -9,9 +9,9 @@
 
 #include "runtime/op.h"
 
-/* Tokens that a thread multiplies with a tile at a time: the more, the less the tile's
- * expansion costs (4 % of 48 tokens); their sums take 24 KiB. */
-enum { CPU_CHUNK = 96 };
+/* Most tokens that a thread multiplies with a tile at a time: the more, the less cost the
+ * tile's expansion and its way from memory (8 % of 96 tokens); sums take 96 KiB. */
+enum { CPU_CHUNK = 384 };
 
 /* Quantised activations: x ~ scale * code, one scale a block. Blocks come one after the
  * other, each with all its tokens, since that is how a tile goes through them. */
@@ -22,10 +22,14 @@ struct cpu_q8 {
 };
 
 /* Activations in two parts, x ~ coarse + fine. The fine part refines the blocks in which
- * one outlier left too few steps to the other inputs; elsewhere its scale is 0. */
+ * one outlier left too few steps to the other inputs; elsewhere its scale is 0. Before
+ * that, codes of 8-bit weights' inputs may be shifted where these lie to one side of
+ * zero, as behind a GELU: x ~ scale * (code + shift), and the sum counts the shifts. */
 struct cpu_activations {
     struct cpu_q8 coarse, fine;
+    int8_t *shift;    /* [n_blocks, T] of coarse, or NULL: none is to be shifted */
     bool *has_fine;   /* [T]: whether any block of a token has */
+    bool *has_shift;  /* [T], likewise */
     int64_t k, k_pad; /* inputs, and with the zeros up to a whole weight group */
     int64_t n_blocks; /* k_pad / block */
     int64_t n_tok;    /* T, tokens there is room for, at least */
@@ -59,6 +63,16 @@ struct cpu_softmax {
     float keep; /* what sums so far are multiplied by, for the page at hand */
 };
 
+/* Keys and values in bf16 of one head, of which a query sees first .. end. Whole tiles of
+ * keys are read, and pairs of values; what is not seen there must be finite. */
+struct cpu_bf16_keys {
+    const uint16_t *k; /* [CPU_BF16_KEYS / 64, d / 2, 64, 2] */
+    const uint16_t *v; /* [CPU_BF16_KEYS / 2, d, 2] */
+    int64_t d;         /* a multiple of CPU_HEAD_STEP */
+    int first, end;    /* 0 <= first < end <= CPU_BF16_KEYS */
+};
+enum { CPU_BF16_KEYS = 256, CPU_BF16_ROWS = 4 };
+
 /* What happens to one token's 64 sums before they are written. */
 struct cpu_epilogue {
     enum erne_act act;
@@ -81,6 +95,7 @@ struct cpu_kernels {
                        int64_t n);
     void (*f16_from_f32)(uint16_t *dst, const float *src, int64_t n);
     void (*f32_from_f16)(float *dst, const uint16_t *src, int64_t n);
+    void (*bf16_from_f32)(uint16_t *dst, const float *src, int64_t n);
     void (*finish)(const struct cpu_epilogue *e, float acc[ERNE_TILE_ROWS]);
     /* dst [n] += scale * src [n] */
     void (*add_scaled)(float *dst, const float *src, float scale, int64_t n);
@@ -98,6 +113,10 @@ struct cpu_kernels {
      * By type of cache. */
     void (*attend[CPU_KV_TYPES])(struct cpu_softmax *s, const float *q, int64_t n_heads,
                                  const struct cpu_kv_page *kv);
+    /* The same for n rows of queries, a multiple of CPU_BF16_ROWS, scaled by log2 e as
+     * well: s counts powers of 2. NULL: there are no instructions for it. */
+    void (*attend_bf16)(struct cpu_softmax *s, const uint16_t *q, int64_t n,
+                        const struct cpu_bf16_keys *kv);
     float w8_zero; /* what tile_int expects in cpu_tile.zero of w8 */
     /* The most a core can do: n steps, each of that many operations; reading [n]. What
      * they answer means nothing. */
@@ -114,6 +133,7 @@ void cpu_kernels_init_neon(struct cpu_kernels *k);
 void cpu_kernels_init_avx2(struct cpu_kernels *k);
 void cpu_kernels_init_avx512(struct cpu_kernels *k);
 void cpu_kernels_init_avx512bf16(struct cpu_kernels *k);
+void cpu_kernels_init_attend_bf16(struct cpu_kernels *k);
 
 #if defined(__aarch64__)
 #define CPU_ISA_ARM(X) X(NEON, neon)

@@ -1,5 +1,6 @@
 /* cpu_segment.c -- attention of the rows of a segment to each other, with the kernels of
  * causal attention: pages are runs of ERNE_KV_PAGE rows from where a segment begins.
+ * cpu_segment_bf16.c is asked before.
  *
  * Keys and values of a few heads are first laid out one after the other, then a unit of
  * work is one head and up to UNIT_ROWS rows of queries. Neither depends on the number of

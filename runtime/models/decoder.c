@@ -83,9 +83,12 @@ static struct erne_tensor *attention_block(const struct decoder *d, const struct
     const struct erne_model_desc *desc = d->desc;
     const int64_t q_cols = (int64_t)desc->n_heads * desc->head_dim;
     const int64_t kv_cols = (int64_t)desc->n_kv_heads * desc->head_dim;
-    const struct erne_attention_heads heads = { desc->n_heads, desc->n_kv_heads,
-                                                desc->head_dim,
-                                                1.0f / sqrtf((float)desc->head_dim) };
+    const struct erne_attention_heads heads = {
+        .n_heads = desc->n_heads,
+        .n_kv_heads = desc->n_kv_heads,
+        .head_dim = desc->head_dim,
+        .scale = 1.0f / sqrtf((float)desc->head_dim),
+    };
     struct erne_graph *g = d->g;
     struct erne_attention_inputs in;
     struct erne_tensor *norm, *qkv, *q, *k, *v, *out;

@@ -68,6 +68,16 @@ static struct erne_tensor *layer_norm(const struct tower *t, const char *prefix,
                                  weight(t, prefix, what), bias(t, prefix, what), eps);
 }
 
+/* Whether a product with that weight rounds what it multiplies by to bf16 or less: then
+ * so may what follows. */
+static bool rounds_inputs(const struct tower *t, const char *prefix, const char *what)
+{
+    const struct erne_file_tensor *w =
+        erne_model_file_find(t->file, label(prefix, what).text);
+
+    return w && w->scheme.codec != ERNE_CODEC_F32 && w->scheme.codec != ERNE_CODEC_F16;
+}
+
 /* x: [P, n_embd] -> x + attention(norm(x)) */
 static struct erne_tensor *attention_block(const struct tower *t, const char *prefix,
                                            struct erne_tensor *x)
@@ -75,7 +85,8 @@ static struct erne_tensor *attention_block(const struct tower *t, const char *pr
     const int32_t n_embd = t->desc->n_embd, n_heads = t->desc->n_heads;
     const int32_t head_dim = n_embd / n_heads;
     const struct erne_attention_heads heads = { n_heads, n_heads, head_dim,
-                                                1.0f / sqrtf((float)head_dim) };
+                                                1.0f / sqrtf((float)head_dim),
+                                                rounds_inputs(t, prefix, "qkv") };
     struct erne_tensor *qkv, *q, *k, *v, *out;
 
     qkv = linear(t, prefix, "qkv", layer_norm(t, prefix, "norm1", x, t->desc->eps),

@@ -15,6 +15,7 @@ void CPU_KERNELS_INIT(struct cpu_kernels *k)
     k->layer_norm = layer_norm;
     k->f16_from_f32 = f16_from_f32;
     k->f32_from_f16 = f32_from_f16;
+    k->bf16_from_f32 = bf16_from_f32;
     k->finish = finish;
     k->add_scaled = add_scaled;
     k->quantise = quantise;

@@ -125,6 +125,12 @@ static void f32_from_f16(float *dst, const uint16_t *src, int64_t n)
         dst[i] = erne_f32_from_f16(src[i]);
 }
 
+static void bf16_from_f32(uint16_t *dst, const float *src, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = erne_bf16_from_f32(src[i]);
+}
+
 /* acc [64] to its 32 results: runs of 16 gates alternate with runs of 16 ups. */
 static void swiglu(float acc[ERNE_TILE_ROWS])
 {
@@ -151,18 +157,28 @@ static void activate(enum erne_act act, float acc[ERNE_TILE_ROWS])
     }
 }
 
+/* dst [n] = a [n] + b [n] */
+static inline void add(float *dst, const float *a, const float *b, int n)
+{
+    int i = 0;
+    for (; i + VL <= n; i += VL)
+        v_store(dst + i, v_add(v_load(a + i), v_load(b + i)));
+    for (; i < n; i++)
+        dst[i] = a[i] + b[i];
+}
+
 static void finish(const struct cpu_epilogue *e, float acc[ERNE_TILE_ROWS])
 {
-    for (int i = 0; e->bias != NULL && i < e->n_rows; i++)
-        acc[i] += e->bias[i];
+    if (e->bias != NULL)
+        add(acc, acc, e->bias, e->n_rows);
     if (e->act == ERNE_ACT_SWIGLU)
         swiglu(acc);
     else if (e->act != ERNE_ACT_NONE)
         activate(e->act, acc);
-    if (e->residual == NULL)
+    if (e->residual != NULL)
+        add(e->dst, acc, e->residual, e->n);
+    else
         memcpy(e->dst, acc, (size_t)e->n * sizeof *acc);
-    for (int i = 0; e->residual != NULL && i < e->n; i++)
-        e->dst[i] = acc[i] + e->residual[i];
 }
 
 static void add_scaled(float *dst, const float *src, float scale, int64_t n)
