@@ -26,7 +26,9 @@ const char *cpu_onednn_version(char buf[32])
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 48 }; /* tokens a call */
+/* Tokens a call, which divide the patches of most pictures, and for how many a tile stays
+ * in the cache. */
+enum { ROWS = 64, PASS_ROWS = 4 * ROWS };
 
 const char *cpu_onednn_version(char buf[32])
 {
@@ -269,10 +271,8 @@ static void round_activations(struct cpu_backend *cpu, uint16_t *dst,
 {
     const struct erne_tensor *x = node->src[ERNE_SRC_X];
     const struct cpu_range rows = cpu_share(n_tok);
-    for (int64_t t = rows.first; t < rows.end; t++) {
-        for (int64_t i = 0; i < x->dim[1]; i++)
-            dst[t * x->dim[1] + i] = erne_bf16_from_f32(cpu_row(x, t)[i]);
-    }
+    for (int64_t t = rows.first; t < rows.end; t++)
+        cpu->kernels.bf16_from_f32(dst + t * x->dim[1], cpu_row(x, t), x->dim[1]);
     cpu_barrier(cpu);
 }
 
@@ -291,32 +291,57 @@ static dnnl_status_t multiply(const struct state *s, void *x, const void *w, flo
     return dnnl_primitive_execute(s->primitive, lane->stream, ERNE_ARRAY_LEN(args), args);
 }
 
+/* What the thread multiplies with: src is x, or that rounded to bf16. */
+struct work {
+    const struct state *s;
+    const struct erne_node *node;
+    uint8_t *src, *pad;
+    int64_t row_bytes; /* of src */
+    float *acc;
+};
+
+/* Tokens t .. end, whole calls of them, with a tile. */
+static dnnl_status_t multiply_tile(struct cpu_backend *cpu, const struct work *k,
+                                   int64_t tile, int64_t t, int64_t end)
+{
+    const struct cpu_tile w = cpu_tile_of(cpu, k->node->src[ERNE_SRC_W], tile);
+    dnnl_status_t st = dnnl_success;
+    for (; t < end && st == dnnl_success; t += ROWS) {
+        st = multiply(k->s, k->src + t * k->row_bytes, w.codes, k->acc, k->pad);
+        cpu_finish_tile(cpu, k->node, tile, t, ROWS, k->acc);
+    }
+    return st;
+}
+
 /* x: [T, K], W: tile64 f32 or bf16 [N, K], dst: [T, N'] */
 static int run(struct erne_backend *be, const struct erne_node *node,
                const struct erne_step *step)
 {
     struct cpu_backend *cpu = cpu_of(be);
     const struct state *s = node->state;
-    const struct erne_tensor *x = node->src[ERNE_SRC_X];
     const int64_t n_tok = erne_tensor_rows(node->dst, step);
-    const int64_t whole = n_tok / ROWS * ROWS;
-    const struct cpu_range tiles = cpu_share(cpu_n_tiles(node));
+    const int64_t whole = n_tok / ROWS * ROWS, n_tiles = cpu_n_tiles(node);
+    const int64_t n_passes = (whole + PASS_ROWS - 1) / PASS_ROWS;
     const size_t thread = (size_t)cpu_thread(), team = (size_t)s->n_lanes;
     const size_t acc_bytes = cpu_acc_bytes(cpu);
-    float *acc = (float *)(void *)(cpu->scratch + acc_bytes / team * thread);
-    uint8_t *pads = cpu->scratch + acc_bytes;
-    uint16_t *rounded = (uint16_t *)(void *)(pads + team * s->pad_bytes);
-    if (is_bf16(node))
-        round_activations(cpu, rounded, node, whole);
-    for (int64_t t = 0; t < whole; t += ROWS) {
-        void *src = is_bf16(node) ? (void *)(rounded + t * x->dim[1]) : cpu_row(x, t);
-        for (int64_t tile = tiles.first; tile < tiles.end; tile++) {
-            const struct cpu_tile w = cpu_tile_of(cpu, node->src[ERNE_SRC_W], tile);
-            if (multiply(s, src, w.codes, acc, pads + thread * s->pad_bytes) !=
-                dnnl_success)
-                return ERNE_EFAIL;
-            cpu_finish_tile(cpu, node, tile, t, ROWS, acc);
-        }
+    uint8_t *pads = cpu->scratch + acc_bytes, *rounded = pads + team * s->pad_bytes;
+    struct work k = {
+        .s = s,
+        .node = node,
+        .src = node->src[ERNE_SRC_X]->data,
+        .pad = pads + thread * s->pad_bytes,
+        .row_bytes = src_stride(node) * (is_bf16(node) ? 2 : 4),
+        .acc = (float *)(void *)(cpu->scratch + acc_bytes / team * thread),
+    };
+    if (is_bf16(node)) {
+        round_activations(cpu, (uint16_t *)(void *)rounded, node, whole);
+        k.src = rounded;
+    }
+    for (int64_t u = cpu_take(cpu); u < n_passes * n_tiles; u = cpu_take(cpu)) {
+        const int64_t t = u / n_tiles * PASS_ROWS;
+        if (multiply_tile(cpu, &k, u % n_tiles, t, cpu_min(t + PASS_ROWS, whole)) !=
+            dnnl_success)
+            return ERNE_EFAIL;
     }
     cpu_float_rows(cpu, node, whole, n_tok);
     return ERNE_OK;
