@@ -141,6 +141,7 @@ struct cpu_activations cpu_push_activations(struct erne_arena *arena,
     push_q8(&x.coarse, arena, &x);
     push_q8(&x.fine, arena, &x);
     x.has_fine = erne_arena_push(arena, (size_t)n_tok * sizeof *x.has_fine, 64);
+    x.has_shift = erne_arena_push(arena, (size_t)n_tok * sizeof *x.has_shift, 64);
     return x;
 }
 
@@ -149,7 +150,11 @@ static struct cpu_activations push_activations(struct erne_arena *arena,
                                                const struct erne_node *node)
 {
     const struct erne_tensor *w = node->src[ERNE_SRC_W];
-    return cpu_push_activations(arena, w, cpu_block_of(w->scheme), node->dst->dim[0]);
+    const int block = cpu_block_of(w->scheme);
+    struct cpu_activations x = cpu_push_activations(arena, w, block, node->dst->dim[0]);
+    if (w->scheme.codec == ERNE_CODEC_W8)
+        x.shift = erne_arena_push(arena, (size_t)(x.n_tok * x.n_blocks), 64);
+    return x;
 }
 
 void cpu_count_from(int32_t *list, int64_t first, int64_t n)
@@ -171,13 +176,21 @@ static void int_tile(struct cpu_backend *cpu, const struct erne_node *node,
     cpu_finish_tile(cpu, node, tile, t, n, acc);
 }
 
+/* Tokens a unit of work, of n_tok: chunks of like size, of whole groups of kernels. */
+static int64_t chunk_of(int64_t n_tok)
+{
+    enum { GROUP = 12 };
+    const int64_t n_chunks = (n_tok + CPU_CHUNK - 1) / CPU_CHUNK;
+    return ((n_tok + n_chunks - 1) / n_chunks + GROUP - 1) / GROUP * GROUP;
+}
+
 /* x: [T, K], W: tile64 w8, w4 or w2 [N, K], dst: [T, N'] */
 static int int_run(struct erne_backend *be, const struct erne_node *node,
                    const struct erne_step *step)
 {
     struct cpu_backend *cpu = cpu_of(be);
     const int64_t n_tok = erne_tensor_rows(node->dst, step), n_tiles = cpu_n_tiles(node);
-    const int64_t n_chunks = (n_tok + CPU_CHUNK - 1) / CPU_CHUNK;
+    const int64_t chunk = chunk_of(n_tok), n_chunks = (n_tok + chunk - 1) / chunk;
     const struct cpu_range rows = cpu_share(n_tok), tiles = cpu_share(n_tiles);
     struct erne_arena arena = { cpu->scratch, cpu_acc_bytes(cpu), cpu->scratch_bytes };
     const struct cpu_activations x = push_activations(&arena, node);
@@ -190,8 +203,8 @@ static int int_run(struct erne_backend *be, const struct erne_node *node,
     if (n_tok < MANY_TOKENS)
         return ERNE_OK;
     for (int64_t u = cpu_take(cpu); u < n_chunks * n_tiles; u = cpu_take(cpu)) {
-        const int64_t t = u / n_tiles * CPU_CHUNK;
-        int_tile(cpu, node, &x, u % n_tiles, t, cpu_min(CPU_CHUNK, n_tok - t));
+        const int64_t t = u / n_tiles * chunk;
+        int_tile(cpu, node, &x, u % n_tiles, t, cpu_min(chunk, n_tok - t));
     }
     return ERNE_OK;
 }

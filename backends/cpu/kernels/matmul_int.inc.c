@@ -43,6 +43,7 @@ struct kind {
 struct run {
     const uint8_t *codes;         /* packed, or expanded [n_blocks, n / 4, 64, 4] */
     const float *scales, *minima; /* [n_blocks, 64], or NULL: per_row, symmetric */
+    const float *sums; /* [n_blocks, 64] of codes, or NULL: no token is shifted */
     float zero;
     int n, n_blocks; /* inputs a block, blocks */
 };
@@ -85,13 +86,20 @@ struct term {
     vf scale;  /* of the activations */
     float off; /* what w2, whose zero point is 1.5, has too much */
     float sum; /* scale times the codes' sum, for minima */
-    const float *scales, *minima;
+    vf shift;  /* of the activations' codes */
+    const float *scales, *minima, *sums;
 };
 
-static inline struct term term_of(const struct run *w, int at, float scale, int32_t sum)
+static inline struct term term_of(const struct run *w, int at, float scale, int32_t sum,
+                                  int shift)
 {
-    return (struct term){ v_set1(scale), w->zero * (float)sum, scale * (float)sum,
-                          w->scales + at, w->minima != NULL ? w->minima + at : NULL };
+    return (struct term){ .scale = v_set1(scale),
+                          .off = w->zero * (float)sum,
+                          .sum = scale * (float)sum,
+                          .shift = v_set1((float)shift),
+                          .scales = w->scales + at,
+                          .minima = w->minima != NULL ? w->minima + at : NULL,
+                          .sums = w->sums != NULL ? w->sums + at : NULL };
 }
 
 /* acc + what `sums` are worth, for rows i .. i + VL of the term's. */
@@ -100,6 +108,8 @@ static inline vf add_term(vf acc, vi sums, const struct term *t, int i, struct k
     vf y = v_from_i32(sums), scale = t->scale;
     if (kind.bits == 2)
         y = v_sub(y, v_set1(t->off));
+    if (kind.bits == 8 && t->sums != NULL)
+        y = v_fma(v_load(t->sums + i), t->shift, y);
     if (!kind.per_row)
         scale = v_mul(scale, v_load(t->scales + i));
     acc = v_fma(y, scale, acc);
@@ -127,20 +137,60 @@ static inline vf add_term(vf acc, vi sums, const struct term *t, int i, struct k
     v_store(y##m + VL, f##m);     \
     v_store(y##m + 2 * VL, g##m); \
     v_store(y##m + 3 * VL, h##m);
-#define ADD(m, SCALE, SUM, AT)                                       \
-    {                                                                \
-        const struct term term = term_of(w, (AT) + row, SCALE, SUM); \
-        e##m = add_term(e##m, a##m, &term, 0, kind);                 \
-        f##m = add_term(f##m, b##m, &term, VL, kind);                \
-        g##m = add_term(g##m, c##m, &term, 2 * VL, kind);            \
-        h##m = add_term(h##m, d##m, &term, 3 * VL, kind);            \
+#define ADD(m, SCALE, SUM, SHIFT, AT)                                       \
+    {                                                                       \
+        const struct term term = term_of(w, (AT) + row, SCALE, SUM, SHIFT); \
+        e##m = add_term(e##m, a##m, &term, 0, kind);                        \
+        f##m = add_term(f##m, b##m, &term, VL, kind);                       \
+        g##m = add_term(g##m, c##m, &term, 2 * VL, kind);                   \
+        h##m = add_term(h##m, d##m, &term, 3 * VL, kind);                   \
     }
+
+/* -------------------------------------------------------------- expanded */
+
+/* Codes of n inputs to one byte each: dst [n / 4][64][4]. */
+static inline void expand(uint8_t *dst, const uint8_t *codes, int64_t n, int bits)
+{
+    for (int64_t i = 0; i < n; i += 32 / bits, codes += 256) {
+        for (int row = 0; row < 256; row += 4 * VL) {
+            vi line = i_load(codes + row);
+            for (int part = 0; part < 8 / bits; part++)
+                i_store(dst + (i / 4 + part) * 256 + row, unpack(line, bits, part));
+        }
+    }
+}
+
+/* sums [n_blocks, 64] of expanded codes */
+static inline void sum_codes(float *sums, const struct run *w, struct kind kind)
+{
+    const int8_t ones[4] = { 1, 1, 1, 1 };
+    const int bits = kind.bits;
+    const vi one = i_set4(ones);
+    for (int r = 0; r < w->n_blocks; r++) {
+        for (int row = 0; row < ERNE_TILE_ROWS; row += 4 * VL) {
+            const uint8_t *codes = w->codes + ERNE_TILE_ROWS * r * w->n + 4 * row;
+            float *dst = sums + ERNE_TILE_ROWS * r + row;
+            vi a = i_set1(0), b = a, c = a, d = a;
+            for (int i = 0; i < w->n / 4; i++) {
+                const struct vi4 line = load_line(codes + 256 * i);
+                a = dot(a, line.a, one, bits);
+                b = dot(b, line.b, one, bits);
+                c = dot(c, line.c, one, bits);
+                d = dot(d, line.d, one, bits);
+            }
+            v_store(dst, v_from_i32(a));
+            v_store(dst + VL, v_from_i32(b));
+            v_store(dst + 2 * VL, v_from_i32(c));
+            v_store(dst + 3 * VL, v_from_i32(d));
+        }
+    }
+}
 
 /* ------------------------------------- one token: unpacked in registers */
 
 /* acc [64] += the run's only block times codes [w->n]. */
 static inline void block_one(float *acc, const struct run *w, const int8_t *codes,
-                             float scale, int32_t sum, struct kind kind)
+                             float scale, int32_t sum, int shift, struct kind kind)
 {
     const int bits = kind.bits;
     for (int row = 0; row < ERNE_TILE_ROWS; row += 4 * VL) {
@@ -159,7 +209,7 @@ static inline void block_one(float *acc, const struct run *w, const int8_t *code
             PIN(0)
         }
         LOAD(0)
-        ADD(0, scale, sum, 0)
+        ADD(0, scale, sum, shift, 0)
         STORE(0)
     }
 }
@@ -167,31 +217,29 @@ static inline void block_one(float *acc, const struct run *w, const int8_t *code
 static inline void tile_one(float *acc, const struct cpu_tile *w,
                             const struct cpu_activations *x, int64_t t, struct kind kind)
 {
+    _Alignas(64) uint8_t codes[64 * ERNE_TILE_ROWS];
+    _Alignas(64) float sums[ERNE_TILE_ROWS];
     struct run_scales buf;
     for (int64_t b = 0; b < x->n_blocks; b++) {
-        const struct run run = load_run(&buf, w, x, b, 1, kind);
+        struct run run = load_run(&buf, w, x, b, 1, kind);
         const int64_t at = b * x->n_tok + t;
+        const int shift = kind.bits == 8 && x->has_shift[t] ? x->shift[at] : 0;
+        if (shift != 0) {
+            struct run expanded = run;
+            expand(codes, run.codes, run.n, kind.bits);
+            expanded.codes = codes;
+            sum_codes(sums, &expanded, kind);
+            run.sums = sums;
+        }
         block_one(acc, &run, x->coarse.codes + at * x->block, x->coarse.scale[at],
-                  x->coarse.sum[at], kind);
+                  x->coarse.sum[at], shift, kind);
         if (x->fine.scale[at] != 0.0f)
             block_one(acc, &run, x->fine.codes + at * x->block, x->fine.scale[at],
-                      x->fine.sum[at], kind);
+                      x->fine.sum[at], 0, kind);
     }
 }
 
 /* -------------------- many tokens: a run is expanded once for them all */
-
-/* Codes of n inputs to one byte each: dst [n / 4][64][4]. */
-static inline void expand(uint8_t *dst, const uint8_t *codes, int64_t n, int bits)
-{
-    for (int64_t i = 0; i < n; i += 32 / bits, codes += 256) {
-        for (int row = 0; row < 256; row += 4 * VL) {
-            vi line = i_load(codes + row);
-            for (int part = 0; part < 8 / bits; part++)
-                i_store(dst + (i / 4 + part) * 256 + row, unpack(line, bits, part));
-        }
-    }
-}
 
 #define COARSE(m)                                        \
     const int64_t at##m = block * x->n_tok + from[m];    \
@@ -205,18 +253,19 @@ static inline void expand(uint8_t *dst, const uint8_t *codes, int64_t n, int bit
         c##m = dot(c##m, line.c, v, bits); \
         d##m = dot(d##m, line.d, v, bits); \
     }
-#define ADD_COARSE(m) \
-    ADD(m, x->coarse.scale[at##m], x->coarse.sum[at##m], r *ERNE_TILE_ROWS)
-#define ADD_FINE(m)                                                         \
-    if (x->fine.scale[at##m] != 0.0f) {                                     \
-        q##m = x->fine.codes + at##m * w->n;                                \
-        START(m, x->fine.sum[at##m])                                        \
-        for (int i = 0; i < w->n / 4; i++) {                                \
-            const struct vi4 line = load_line(codes + 256 * i);             \
-            DOTS(m)                                                         \
-            PIN(m)                                                          \
-        }                                                                   \
-        ADD(m, x->fine.scale[at##m], x->fine.sum[at##m], r *ERNE_TILE_ROWS) \
+#define ADD_COARSE(m)                                    \
+    ADD(m, x->coarse.scale[at##m], x->coarse.sum[at##m], \
+        w->sums != NULL ? x->shift[at##m] : 0, r * ERNE_TILE_ROWS)
+#define ADD_FINE(m)                                                            \
+    if (x->fine.scale[at##m] != 0.0f) {                                        \
+        q##m = x->fine.codes + at##m * w->n;                                   \
+        START(m, x->fine.sum[at##m])                                           \
+        for (int i = 0; i < w->n / 4; i++) {                                   \
+            const struct vi4 line = load_line(codes + 256 * i);                \
+            DOTS(m)                                                            \
+            PIN(m)                                                             \
+        }                                                                      \
+        ADD(m, x->fine.scale[at##m], x->fine.sum[at##m], 0, r *ERNE_TILE_ROWS) \
     }
 
 /* acc [.., 64] += the expanded run times its blocks, b and on, of tokens from[m]. Results
@@ -267,16 +316,23 @@ static inline void tile_many(float *acc, const struct cpu_tile *w,
                              int64_t n, struct kind kind)
 {
     _Alignas(64) uint8_t codes[N_RUN * 64 * ERNE_TILE_ROWS];
+    _Alignas(64) float sums[N_RUN * ERNE_TILE_ROWS];
     struct run_scales buf;
-    bool has_fine = false;
-    for (int64_t i = 0; i < n; i++)
+    bool has_fine = false, has_shift = false;
+    for (int64_t i = 0; i < n; i++) {
         has_fine |= x->has_fine[from[i]];
+        has_shift |= x->has_shift[from[i]];
+    }
     for (int64_t b = 0; b < x->n_blocks; b += N_RUN) {
         const int64_t left = x->n_blocks - b;
         struct run run = load_run(&buf, w, x, b, left < N_RUN ? (int)left : N_RUN, kind);
         int64_t i = 0;
         expand(codes, run.codes, (int64_t)run.n_blocks * run.n, kind.bits);
         run.codes = codes;
+        if (kind.bits == 8 && has_shift) {
+            sum_codes(sums, &run, kind);
+            run.sums = sums;
+        }
         for (; i + N_INT_ROWS <= n; i += N_INT_ROWS)
             group_many(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_fine, kind);
         for (; i < n; i++)

@@ -5,6 +5,10 @@
  * So the error is measured while quantising, and if it is above TOLERANCE of the row,
  * the few worst blocks get their remainder quantised too, in a second ("fine") set of
  * codes, until what is left is below REFINED.
+ *
+ * Inputs of 8-bit weights that lie to one side of zero, as those behind a GELU, are first
+ * shifted to where all codes are of use, which halves their error: without, three in four
+ * of their blocks were refined, and the product took 1.7 times as long.
  */
 
 /* Relative RMS error of a row of activations; a product with random weights has the same,
@@ -76,6 +80,64 @@ static float error_limit(const struct cpu_activations *x, const float *error, fl
     return low;
 }
 
+/* The step and shift that put all codes of a block to use. A step of 0: that gains little
+ * beside the step that the block has. */
+struct shift {
+    float step, by;
+};
+
+static struct shift find_shift(const float *rest, int n, float step)
+{
+    vf low = v_load(rest), high = low;
+    for (int i = VL; i < n; i += VL) {
+        low = v_min(low, v_load(rest + i));
+        high = v_max(high, v_load(rest + i));
+    }
+    const float least = -v_hmax(v_sub(v_set1(0.0f), low)), most = v_hmax(high);
+    struct shift s = { .step = (most - least) / 254.0f };
+    if (s.step > 0 && s.step < 0.65f * step)
+        s.by = rintf((most + least) / (2 * s.step));
+    if (s.by == 0 || !(fabsf(s.by) <= 127.0f))
+        s.step = 0;
+    return s;
+}
+
+/* Whether three in four of a row's blocks gain by a shift. Some always may: outliers do
+ * not make a row one-sided, and are better refined. */
+static bool is_one_sided(const struct cpu_activations *x, int64_t t, const float *src)
+{
+    int64_t n_gain = 0;
+    for (int64_t b = 0; b < x->n_blocks; b++) {
+        float rest[64];
+        load_block(rest, x, src, b);
+        n_gain += find_shift(rest, x->block, x->coarse.scale[b * x->n_tok + t]).step > 0;
+    }
+    return 4 * n_gain >= 3 * x->n_blocks;
+}
+
+/* Shifts the blocks that gain by it; answers the row's error. */
+static float shift_blocks(const struct cpu_activations *x, int64_t t, const float *src)
+{
+    float error = 0.0f;
+    for (int64_t b = 0; b < x->n_blocks; b++) {
+        const int64_t at = b * x->n_tok + t;
+        float rest[64];
+        load_block(rest, x, src, b);
+        const struct shift s = find_shift(rest, x->block, x->coarse.scale[at]);
+        if (s.step > 0) {
+            for (int i = 0; i < x->block; i++)
+                rest[i] -= s.step * s.by;
+            x->coarse.scale[at] = s.step;
+            x->fine.scale[at] = round_block(x->coarse.codes + at * x->block,
+                                            &x->coarse.sum[at], rest, x->block, s.step);
+            x->coarse.sum[at] += x->block * (int32_t)s.by;
+            x->shift[at] = (int8_t)s.by;
+        }
+        error += x->fine.scale[at];
+    }
+    return error;
+}
+
 static void quantise(const struct cpu_activations *x, int64_t t, const float *src)
 {
     float rest[64];
@@ -91,8 +153,13 @@ static void quantise(const struct cpu_activations *x, int64_t t, const float *sr
         x->fine.scale[at] = round_block(x->coarse.codes + at * x->block,
                                         &x->coarse.sum[at], rest, x->block, scale);
         error += x->fine.scale[at]; /* the error, for the time being */
+        if (x->shift != NULL)
+            x->shift[at] = 0;
     }
     const float most = TOLERANCE * TOLERANCE * square;
+    x->has_shift[t] = error > most && x->shift != NULL && is_one_sided(x, t, src);
+    if (x->has_shift[t])
+        error = shift_blocks(x, t, src);
     x->has_fine[t] = error > most;
     const float left = REFINED * REFINED * square;
     const float limit = error <= most ? FLT_MAX : error_limit(x, fine_scale, left);
@@ -103,8 +170,10 @@ static void quantise(const struct cpu_activations *x, int64_t t, const float *sr
         if (!is_fine)
             continue;
         load_block(rest, x, src, b);
+        const int shift = x->shift != NULL ? x->shift[at] : 0;
         for (int i = 0; i < x->block; i++)
-            rest[i] -= x->coarse.scale[at] * (float)x->coarse.codes[at * x->block + i];
+            rest[i] -=
+                x->coarse.scale[at] * (float)(x->coarse.codes[at * x->block + i] + shift);
         round_block(x->fine.codes + at * x->block, &x->fine.sum[at], rest, x->block,
                     x->fine.scale[at]);
     }
