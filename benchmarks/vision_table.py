@@ -9,7 +9,8 @@ in bf16 and w8, a picture of noise, side by side patches of it, and the features
 transformers makes of them in f32. --prepare stops there.
 
 Then transformers in bf16 and erne with each file encode the picture in turns, a sample
-each a round, so that what the machine does meanwhile falls on all of them alike.
+each a round, so that what the machine does meanwhile falls on all of them alike. CPU
+seconds are those of all threads; with -t 1 they say most on a machine that others use.
 Transformers is timed from the cut patches on, erne from the picture's file on. Cells are
 medians with the least and the most. Operations are those of the matrices, two a weight
 and row, and of attention; the percentage is of what erne measures on registers alone, in
@@ -101,7 +102,7 @@ class Erne:
     def sample(self, features=""):
         self.process.stdin.write(f"{features}\n")
         self.process.stdin.flush()
-        return float(self.answer())
+        return tuple(map(float, self.answer().split()))
 
 
 def output(words):
@@ -168,10 +169,10 @@ def measure(args, picture, reference):
     times = {name: [] for name in (PEER, *SCHEMES)}
     made = {}
     for turn in range(args.rounds + 1):  # the first one warms up
-        start = time.perf_counter()
+        start, work = time.perf_counter(), time.process_time()
         with torch.no_grad():
             features = tower(patches, grid)
-        times[PEER].append(time.perf_counter() - start)
+        times[PEER].append((time.perf_counter() - start, time.process_time() - work))
         for scheme, erne in files.items():
             out = args.work / f"{scheme}.f32"
             times[scheme].append(erne.sample(out if turn == 0 else ""))
@@ -181,16 +182,19 @@ def measure(args, picture, reference):
 
 
 def report(times, made, reference, ops, limits):
-    theirs = statistics.median(times[PEER][1:])
+    theirs = [statistics.median(s) for s in zip(*times[PEER][1:])]
     matrices, attention = (n * 1e-9 for n in ops)
-    print("| program | seconds | transformers / it | GOP/s | of the limit | "
-          "relative error | least cosine |\n" + "|---" * 7 + "|")
+    print("| program | seconds | transformers / it | CPU seconds | transformers / it | "
+          "GOP/s | of the limit | relative error | least cosine |\n" + "|---" * 9 + "|")
     for name, samples in times.items():
-        median = statistics.median(samples[1:])
+        walls, works = zip(*samples[1:])
+        median = statistics.median(walls)
         least = matrices / (limits.int8 if name == "w8" else limits.bf16) + \
             attention / limits.bf16
-        cells = [name if name == PEER else "erne " + name, cell(samples[1:]),
-                 f"{theirs / median:.2f}", f"{(matrices + attention) / median:.0f}",
+        cells = [name if name == PEER else "erne " + name, cell(walls),
+                 f"{theirs[0] / median:.2f}", cell(works),
+                 f"{theirs[1] / statistics.median(works):.2f}",
+                 f"{(matrices + attention) / median:.0f}",
                  f"{100 * least * 1e9 / median:.0f} %", *loss(made[name], reference)]
         print("| " + " | ".join(cells) + " |")
     print(f"\n{matrices:.0f} GOP of matrices, {attention:.0f} of attention; limits "

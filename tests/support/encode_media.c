@@ -3,12 +3,13 @@
  *     encode_media MODEL.erne PICTURE THREADS
  *
  * First come the most that the machine does, in operations a second: "limits BF16 INT8".
- * Then every line of stdin is answered by the seconds that one encoding took: what
- * `erne bench --image-size` counts. A line that names a file has the features written
- * there, f32 [tokens, n_embd]. */
+ * Then every line of stdin is answered by the seconds that one encoding took, which is
+ * what `erne bench --image-size` counts, and those of all its threads' work. A line that
+ * names a file has the features written there, f32 [tokens, n_embd]. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "platforms/platform.h"
 #include "runtime/encoder.h"
@@ -56,9 +57,11 @@ static int write_features(const struct job *j, const char *path, struct erne_err
 static int answer(struct job *j, char *line, struct erne_error *err)
 {
     const uint64_t start = pf_time_ns();
+    const clock_t work = clock();
 
     ERNE_TRY(erne_encoder_encode(&j->encoder, j->media, j->features, NULL, err));
-    printf("%.6f\n", (double)(pf_time_ns() - start) * 1e-9);
+    printf("%.6f %.6f\n", (double)(pf_time_ns() - start) * 1e-9,
+           (double)(clock() - work) / CLOCKS_PER_SEC);
     fflush(stdout);
     line[strcspn(line, "\n")] = '\0';
     return *line ? write_features(j, line, err) : ERNE_OK;
