@@ -52,15 +52,14 @@ __kernel void kv_append(__global const float *x, uint x_at, int x_stride,
 inline float quotient(float top, uint by, uint up)
 {
     const uint bits = as_uint(top), exponent = bits >> 23;
-    const uint m = ((bits & 0x7fffffu) | 0x800000u) << 8, q = m / by, rest = m % by;
-    const uint drop = 8 - clz(q), middle = 1u << (drop - 1);
-    const uint kept = q >> drop, cut = q & ((1u << drop) - 1);
-    const bool is_odd = kept % 2 == 1;
-    const uint more = cut > middle || (cut == middle && (rest > 0 || is_odd));
+    const uint m = ((bits & 0x7fffffu) | 0x800000u) << 8;
+    /* The last bit is whether there is more behind the others. */
+    const uint q = m / by * 2 + (m % by > 0), drop = 8 - clz(q);
+    const uint kept = (q + (1u << (drop - 1)) - 1 + (q >> drop & 1)) >> drop;
 
     if (exponent < 64)
         return 0.0f;
-    return as_float(((exponent + drop + up - 8) << 23) + (kept - 0x800000u) + more);
+    return as_float(((exponent + drop + up - 9) << 23) + (kept - 0x800000u));
 }
 
 /* 1 / h to the nearest float for a half h > 0. */
