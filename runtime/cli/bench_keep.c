@@ -49,20 +49,22 @@ static int read_old(struct cli_text *old, const char *path, const struct cli_tex
     return old->data[old->n - 1] == '\n' ? ERNE_OK : cli_text_append(old, "\n", 1, err);
 }
 
-static int write_both(const char *path, const struct cli_text *old,
-                      const struct cli_text *table, struct erne_error *err)
+/* The rows that are there are read while the file is ours, so that those that another
+ * program appends meanwhile stay. */
+static int write_both(struct cli_newfile *file, const char *path,
+                      const struct cli_text *table, bool is_trial, struct erne_error *err)
 {
     const size_t n_title = strcspn(table->data, "\n") + 1;
-    struct cli_newfile file = { 0 };
-    int st = cli_newfile_create(&file, path, err);
+    struct cli_text old = { 0 };
+    int st = read_old(&old, path, table, err);
 
-    if (st == ERNE_OK)
-        st = cli_newfile_append(&file, old->data, old->n, err);
-    if (st == ERNE_OK)
-        st = cli_newfile_append(&file, table->data + n_title, table->n - n_title, err);
-    if (st == ERNE_OK)
-        st = cli_newfile_commit(&file, err);
-    cli_newfile_close(&file);
+    if (st == ERNE_OK && !is_trial)
+        st = cli_newfile_append(file, old.data, old.n, err);
+    if (st == ERNE_OK && !is_trial)
+        st = cli_newfile_append(file, table->data + n_title, table->n - n_title, err);
+    if (st == ERNE_OK && !is_trial)
+        st = cli_newfile_commit(file, err);
+    free(old.data);
     return st;
 }
 
@@ -87,22 +89,21 @@ static int find_table(char *path, const char *folder, const char *cpu,
 static int append(const char *folder, const char *cpu, const struct bench_record *records,
                   size_t n, struct erne_error *err)
 {
-    struct cli_text table = { 0 }, old = { 0 };
+    struct cli_newfile file = { 0 };
+    struct cli_text table = { 0 };
     char path[CLI_MAX_PATH];
     int st = find_table(path, folder, cpu, err);
 
     if (st == ERNE_OK)
         st = bench_write(&table, BENCH_CSV, &bench_record_layout, records, n, err);
     if (st == ERNE_OK)
-        st = read_old(&old, path, &table, err);
-    if (st == ERNE_OK && !records)
-        st = cli_newfile_try(path, "--results", err);
-    if (st == ERNE_OK && n > 0)
-        st = write_both(path, &old, &table, err);
+        st = cli_newfile_wait(&file, path, "--results", err);
+    if (st == ERNE_OK)
+        st = write_both(&file, path, &table, n == 0, err);
     if (st == ERNE_OK && records)
         fprintf(stderr, "erne bench: %zu results appended to %s\n", n, path);
+    cli_newfile_close(&file);
     free(table.data);
-    free(old.data);
     return st;
 }
 

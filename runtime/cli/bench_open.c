@@ -142,6 +142,8 @@ static int prepare(struct bench_case *c, const struct bench *b, struct erne_erro
     if (st != ERNE_OK && st != ERNE_EUNSUPPORTED && st != ERNE_EINVAL)
         return cli_fail(err, st, "%s", why.text);
     c->skipped = st;
+    if (st == ERNE_OK) /* whatever was tried on the way */
+        return ERNE_OK;
     snprintf(c->why, sizeof(c->why), "%.*s", (int)sizeof(c->why) - 1, why.text);
     return ERNE_OK;
 }

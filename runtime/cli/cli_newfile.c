@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "platforms/platform.h"
+#include "runtime/cli/cli_args.h"
 #include "runtime/cli/cli_io.h"
 
 int cli_newfile_create(struct cli_newfile *f, const char *path, struct erne_error *err)
@@ -30,6 +31,22 @@ int cli_newfile_create(struct cli_newfile *f, const char *path, struct erne_erro
         f->part = NULL;
     }
     return st;
+}
+
+int cli_newfile_wait(struct cli_newfile *f, const char *path, const char *option,
+                     struct erne_error *err)
+{
+    enum { STEP_MS = 50, LIMIT_MS = 10000 };
+    struct erne_error why = { 0 };
+    char part[CLI_MAX_PATH + sizeof(".part")];
+    int st = cli_newfile_create(f, path, &why);
+
+    snprintf(part, sizeof(part), "%s.part", path);
+    for (int ms = 0; st < 0 && pf_path_exists(part) && ms < LIMIT_MS; ms += STEP_MS) {
+        pf_sleep_us(STEP_MS * 1000);
+        st = cli_newfile_create(f, path, &why);
+    }
+    return st < 0 ? cli_fail(err, st, "option %s: %s", option, why.text) : st;
 }
 
 int cli_newfile_try(const char *path, const char *option, struct erne_error *err)

@@ -13,6 +13,9 @@ struct cli_newfile {
 };
 
 int cli_newfile_create(struct cli_newfile *f, const char *path, struct erne_error *err);
+/* The same, after another program that writes the file now; 10 s at most. */
+int cli_newfile_wait(struct cli_newfile *f, const char *path, const char *option,
+                     struct erne_error *err);
 /* Whether create would do: said of an option before the work whose results go there. */
 int cli_newfile_try(const char *path, const char *option, struct erne_error *err);
 int cli_newfile_append(struct cli_newfile *f, const void *data, size_t n_bytes,

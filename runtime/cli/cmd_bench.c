@@ -144,7 +144,8 @@ static int report(struct bench *b, bool is_partial, struct erne_error *err)
     const struct cli_bench *o = &b->args->bench;
     struct bench_record *records = calloc(b->n_cases, sizeof(*records));
     double *scratch = calloc((size_t)o->n_repeats, sizeof(*scratch));
-    int st = ERNE_ENOMEM;
+    struct erne_error why;
+    int st = ERNE_ENOMEM, kept = ERNE_OK;
 
     if (!records || !scratch) {
         cli_fail(err, st, "out of memory for %zu results", b->n_cases);
@@ -155,9 +156,11 @@ static int report(struct bench *b, bool is_partial, struct erne_error *err)
         bench_experts_tell(b);
     st = bench_print(b->args, &bench_record_layout, records, b->n_cases, err);
     if (st == ERNE_OK && o->results && !is_partial)
-        st = bench_keep(o->results, records, b->n_cases, err);
+        kept = bench_keep(o->results, records, b->n_cases, &why);
     if (st == ERNE_OK && o->html && !is_partial)
         st = report_page(b, records, err);
+    if (st == ERNE_OK && kept < 0) /* no reason not to write the page */
+        st = cli_fail(err, kept, "%s", why.text);
 done:
     free(records);
     free(scratch);

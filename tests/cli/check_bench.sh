@@ -95,6 +95,7 @@ check 'grep -q "^| embed .*cpu\|^| embed .*reference" "$out"' 'operators that we
 bench '"ttft_p50": ' '-p 0 -n 0 --e2e 4,3 -o jsonl'
 check 'grep -q "\"test\": \"e2e" "$out"' 'no whole request'
 check '! grep -q "\"decode_ms\": null" "$out"' 'no stages'
+check 'grep -q "\"error\": null" "$out"' 'a whole request with an error'
 # The stages are the whole, but for the reading of clocks.
 expect 0 'e2e' bench "$m" -p 0 -n 0 --e2e 32,16 -r 1 -t 1 -o json
 check 'awk -F"[:,]" "/\"(tokenise|prefill|first_token|decode|sample)_ms\"/ { sum += \$2 }
@@ -200,6 +201,12 @@ table=$(echo "$scratch"/results/*cpu.csv)
 check '[ "$(wc -l <"$table")" -eq 5 ]' "not two runs of two tests in $table"
 expect 0 'not distinguishable (+0.0 %' bench --compare "$scratch/now.json" "$table"
 expect 0 'pp4' bench --compare "$scratch/old.json" "$table"
+for run in 1 2 3 4; do # at once: each waits for the others
+    "$erne" bench "$m" -p 4 -n 0 -r 1 -t 1 --no-check --no-warmup \
+        --results "$scratch/results" >"$scratch/at-once.$run" 2>&1 &
+done
+wait
+check '[ "$(wc -l <"$table")" -eq 9 ]' "not four more runs in $table"
 sed 's/"f16","f16","pp4",4/"f16","f16","pp4",x/' "$table" >"$scratch/bad.csv"
 expect 3 'bad.csv: line 2: no number: x' bench --compare "$table" "$scratch/bad.csv"
 echo 'a,b' >"$table"
