@@ -258,37 +258,73 @@ static int run_round(struct erne_tune *t)
     return 0;
 }
 
-struct counts {
-    int n[ERNE_TUNE_LANES][ERNE_PHASE_COUNT];
+/* What a round adds to the samples of each phase, which is one at most. */
+struct round {
+    struct {
+        int n_before;
+        double ns; /* 0: none */
+    } of[ERNE_TUNE_LANES][ERNE_PHASE_COUNT];
 };
 
-static struct counts count_samples(const struct erne_tune *t)
+static struct round begin_round(const struct erne_tune *t)
 {
-    struct counts counts = { 0 };
+    struct round round = { 0 };
 
     for (int i = 0; i < t->n_lanes; i++)
         for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
-            counts.n[i][kind] = t->lanes[i].times[kind].n;
-    return counts;
+            round.of[i][kind].n_before = t->lanes[i].times[kind].n;
+    return round;
 }
 
-static void drop_samples(struct erne_tune *t, const struct counts *left)
+/* Takes the round's samples away; put_back undoes it. */
+static void set_aside(struct erne_tune *t, struct round *round)
 {
     for (int i = 0; i < t->n_lanes; i++)
+        for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
+            struct erne_tune_times *times = &t->lanes[i].times[kind];
+            const int n = round->of[i][kind].n_before;
+
+            if (times->n > n)
+                round->of[i][kind].ns = times->ns[n];
+            times->n = n;
+        }
+}
+
+/* In the place of what was measured since: samples of different rounds do not mix. */
+static void put_back(struct erne_tune *t, const struct round *round)
+{
+    for (int i = 0; i < t->n_lanes; i++)
+        for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++) {
+            struct erne_tune_times *times = &t->lanes[i].times[kind];
+
+            times->n = round->of[i][kind].n_before;
+            if (round->of[i][kind].ns > 0)
+                times->ns[times->n++] = round->of[i][kind].ns;
+        }
+}
+
+/* Whether time ran out before all that was set aside was measured again. */
+static bool is_cut_short(const struct erne_tune *t, const struct round *aside)
+{
+    for (int i = 0; i < t->n_lanes && erne_tune_is_late(t); i++)
         for (int kind = 0; kind < ERNE_PHASE_COUNT; kind++)
-            t->lanes[i].times[kind].n = left->n[i][kind];
+            if (aside->of[i][kind].ns > 0 && t->lanes[i].status == 0 &&
+                t->lanes[i].times[kind].n == aside->of[i][kind].n_before)
+                return true;
+    return false;
 }
 
 /* What the machine was busy with while a round was taken does not count, unless it is so
- * all the time, or no time is left. */
+ * all the time, or no time is left to take the round again as a whole. */
 static int run_rounds(struct erne_tune *t)
 {
     const struct erne_tune_opts *opts = t->opts;
     struct erne_tune_outcome *outcome = &t->outcome;
-    char disturbed[sizeof(outcome->disturbed)] = "";
+    char disturbed[sizeof(outcome->disturbed)] = "", before[sizeof(disturbed)] = "";
+    struct round aside = { 0 };
 
     for (int n = 0; n < opts->n_repeats;) {
-        const struct counts before = count_samples(t);
+        struct round round = begin_round(t);
 
         if (opts->watch)
             opts->watch(opts->watch_user, NULL, 0);
@@ -296,10 +332,18 @@ static int run_rounds(struct erne_tune *t)
         if (opts->watch)
             opts->watch(opts->watch_user, disturbed, sizeof(disturbed));
         if (disturbed[0] && outcome->n_again < opts->n_repeats && !erne_tune_is_late(t)) {
-            drop_samples(t, &before);
+            set_aside(t, &round);
+            aside = round;
+            memcpy(before, disturbed, sizeof(before));
             outcome->n_again++;
             continue;
         }
+        if (before[0] && is_cut_short(t, &aside)) {
+            put_back(t, &aside);
+            memcpy(disturbed, before, sizeof(disturbed));
+            outcome->n_again--;
+        }
+        before[0] = '\0';
         if (disturbed[0])
             snprintf(outcome->disturbed, sizeof(outcome->disturbed), "%s", disturbed);
         n++;

@@ -426,7 +426,7 @@ static void lost_is_avoided(void **state)
 /* A machine that others are busy with in some rounds, a bit each. */
 struct busy {
     unsigned rounds;
-    int n, n_begun;
+    int n, n_begun, late_at; /* the round that all time is over in; 0: never */
 };
 
 static void watch_busy(void *user, char *text, size_t cap)
@@ -434,7 +434,8 @@ static void watch_busy(void *user, char *text, size_t cap)
     struct busy *busy = user;
 
     if (!text) {
-        busy->n_begun++;
+        if (++busy->n_begun == busy->late_at)
+            pf_sleep_us(UINT64_C(3600000000));
         return;
     }
     snprintf(text, cap, "%s", busy->rounds >> busy->n & 1 ? "others were busy" : "");
@@ -503,6 +504,30 @@ static void disturbed(void **state)
     assert_int_equal(outcome.n_again, 0);
     assert_string_equal(outcome.disturbed, "others were busy");
     assert_true(outcome.is_kept);
+}
+
+/* Where no time is left for the replacement, a disturbed round is better than none. */
+static void disturbed_is_kept(void **state)
+{
+    for (int rounds = 1; rounds < 4; rounds += 2) { /* the repeat: quiet, or disturbed */
+        struct busy busy = { .rounds = (unsigned)rounds, .late_at = 2 };
+        struct erne_tune_outcome outcome;
+        struct seen seen = { 0 };
+        struct erne_tune_opts opts = options(&seen);
+
+        (void)state;
+        clear_cache();
+        opts.n_repeats = 2;
+        opts.seconds = 1800;
+        assert_int_equal(tune_busy(&busy, &opts, &outcome), 0);
+        assert_int_equal(find_row(&seen, "prefill", "shadow:0")->n_samples, 1);
+        assert_int_equal(find_row(&seen, "decode", "shadow:0")->n_samples, 1);
+        assert_non_null(strstr(find_row(&seen, "decode", "shadow:0")->why, "slower"));
+        assert_int_equal(find_row(&seen, "decode", "reference")->n_samples, 1);
+        assert_int_equal(outcome.n_again, 0);
+        assert_string_equal(outcome.disturbed, "others were busy");
+        assert_true(outcome.is_kept);
+    }
 }
 
 /* Whether a placement is used with that many threads. */
@@ -724,6 +749,7 @@ int main(void)
         cmocka_unit_test(cancelled),           cmocka_unit_test(bad_options),
         cmocka_unit_test(no_memory),           cmocka_unit_test(disturbed),
         cmocka_unit_test(better_stays),        cmocka_unit_test(not_kept),
+        cmocka_unit_test(disturbed_is_kept),
     };
 
     return cmocka_run_group_tests_name("tune", tests, setup, teardown);
