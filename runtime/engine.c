@@ -13,8 +13,6 @@
 #include "runtime/verdict.h"
 #include "runtime/watch.h"
 
-enum { MAX_THREADS = 4096 };
-
 struct erne_engine_opts erne_engine_opts_default(void)
 {
     return (struct erne_engine_opts){
@@ -339,9 +337,9 @@ static int check_opts(const struct erne_engine_opts *opts, struct erne_error *er
     if (opts->struct_size != sizeof(*opts))
         return erne_fail(err, ERNE_EINVAL,
                          "erne_engine_open: options of another version");
-    if (opts->n_threads < 0 || opts->n_threads > MAX_THREADS)
+    if (opts->n_threads < 0 || opts->n_threads > ERNE_THREADS_MAX)
         return erne_fail(err, ERNE_EINVAL, "%d threads: 0 (one a core) to %d",
-                         opts->n_threads, MAX_THREADS);
+                         opts->n_threads, ERNE_THREADS_MAX);
     if (opts->time_limit_ms < 0)
         return erne_fail(err, ERNE_EINVAL, "a time limit of %d ms: 0 or more",
                          opts->time_limit_ms);

@@ -44,10 +44,8 @@ void erne_model_desc_deinit(struct erne_model_desc *desc)
 
 /* ------------------------------------------------------------------ check */
 
-/* Sizes end here, so that no product of two of them overflows an int64; layers so that a
- * manifest of a few bytes cannot ask for gigabytes of graph. */
-enum { MAX_SIZE = (1 << 24) - 1, MAX_LAYERS = 4096, MAX_HEAD_DIM = 256 };
-enum { MAX_EXPERTS = 4096, MAX_BATCH = 8192 };
+/* Layers end here: a manifest of a few bytes cannot ask for gigabytes of graph. */
+enum { MAX_LAYERS = 4096, MAX_HEAD_DIM = 256, MAX_EXPERTS = 4096 };
 
 static int check_sizes(const struct erne_model_desc *desc, struct erne_error *err)
 {
@@ -62,9 +60,9 @@ static int check_sizes(const struct erne_model_desc *desc, struct erne_error *er
     };
 
     for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++)
-        if (sizes[i].value < 1 || sizes[i].value > MAX_SIZE)
+        if (sizes[i].value < 1 || sizes[i].value > ERNE_SIZE_MAX)
             return erne_fail(err, ERNE_EFORMAT, "%s is %d, not in 1 .. %d",
-                             sizes[i].field, (int)sizes[i].value, MAX_SIZE);
+                             sizes[i].field, (int)sizes[i].value, ERNE_SIZE_MAX);
     if (desc->n_layers > MAX_LAYERS)
         return erne_fail(err, ERNE_EFORMAT, "%d layers are more than %d",
                          (int)desc->n_layers, MAX_LAYERS);
@@ -74,9 +72,9 @@ static int check_sizes(const struct erne_model_desc *desc, struct erne_error *er
     if (desc->n_heads % desc->n_kv_heads != 0)
         return erne_fail(err, ERNE_EFORMAT, "%d heads are no multiple of %d kv_heads",
                          (int)desc->n_heads, (int)desc->n_kv_heads);
-    if ((int64_t)desc->n_heads * desc->head_dim > MAX_SIZE)
+    if ((int64_t)desc->n_heads * desc->head_dim > ERNE_SIZE_MAX)
         return erne_fail(err, ERNE_EFORMAT, "%d heads of %d are more than %d wide",
-                         (int)desc->n_heads, (int)desc->head_dim, MAX_SIZE);
+                         (int)desc->n_heads, (int)desc->head_dim, ERNE_SIZE_MAX);
     return ERNE_OK;
 }
 
@@ -97,9 +95,9 @@ static int check_moe(const struct erne_model_desc *desc, struct erne_error *err)
         return ERNE_OK;
     ERNE_TRY(check_range(err, "moe.experts", moe->n_experts, 1, MAX_EXPERTS));
     ERNE_TRY(check_range(err, "moe.experts_used", moe->n_used, 1, moe->n_experts));
-    ERNE_TRY(check_range(err, "moe.ffn_size", moe->n_ff, 1, MAX_SIZE));
-    ERNE_TRY(check_range(err, "moe.vision_ffn_size", moe->n_ff_vision, 0, MAX_SIZE));
-    ERNE_TRY(check_range(err, "moe.shared_ffn_size", moe->n_ff_shared, 0, MAX_SIZE));
+    ERNE_TRY(check_range(err, "moe.ffn_size", moe->n_ff, 1, ERNE_SIZE_MAX));
+    ERNE_TRY(check_range(err, "moe.vision_ffn_size", moe->n_ff_vision, 0, ERNE_SIZE_MAX));
+    ERNE_TRY(check_range(err, "moe.shared_ffn_size", moe->n_ff_shared, 0, ERNE_SIZE_MAX));
     ERNE_TRY(check_range(err, "moe.first_layer", moe->first, 0, desc->n_layers - 1));
     ERNE_TRY(
         check_range(err, "moe.last_layer", moe->last, moe->first, desc->n_layers - 1));
@@ -157,9 +155,9 @@ static int check_vision(const struct erne_model_desc *desc, struct erne_error *e
     if (v->n_layers == 0)
         return ERNE_OK;
     ERNE_TRY(check_range(err, "vision.layers", v->n_layers, 1, MAX_LAYERS));
-    ERNE_TRY(check_range(err, "vision.hidden_size", v->n_embd, 1, MAX_SIZE));
+    ERNE_TRY(check_range(err, "vision.hidden_size", v->n_embd, 1, ERNE_SIZE_MAX));
     ERNE_TRY(check_range(err, "vision.heads", v->n_heads, 1, v->n_embd));
-    ERNE_TRY(check_range(err, "vision.ffn_size", v->n_ff, 1, MAX_SIZE));
+    ERNE_TRY(check_range(err, "vision.ffn_size", v->n_ff, 1, ERNE_SIZE_MAX));
     ERNE_TRY(check_range(err, "vision.patch", v->patch, 1, 256));
     ERNE_TRY(check_range(err, "vision.merge", v->merge, 1, 16));
     ERNE_TRY(check_range(err, "vision.temporal_merge", v->temporal, 1, 2));
@@ -240,9 +238,9 @@ static int check_device(const struct erne_model_desc *desc, struct erne_error *e
         return erne_fail(err, ERNE_EFORMAT,
                          "device.context is %d, the model has %d positions", d->n_ctx,
                          desc->n_ctx_train);
-    if (d->n_batch < 0 || d->n_batch > MAX_BATCH)
+    if (d->n_batch < 0 || d->n_batch > ERNE_BATCH_MAX)
         return erne_fail(err, ERNE_EFORMAT, "device.batch is %d, not in 0 .. %d",
-                         d->n_batch, MAX_BATCH);
+                         d->n_batch, ERNE_BATCH_MAX);
     return ERNE_OK;
 }
 

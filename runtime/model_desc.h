@@ -30,6 +30,10 @@ enum erne_arch {
 
 enum { ERNE_MAX_STOP = 8 };
 
+/* Sizes end here, positions as well, so that no product of two of them overflows an
+ * int64. */
+enum { ERNE_SIZE_MAX = (1 << 24) - 1 };
+
 /* Mixtures of experts. Layer i has experts if first <= i <= last and (i + 1) % interval
  * == 0; the other layers are dense. With n_ff_vision there are two banks of n_experts in
  * each, text first, and a token is routed inside the bank of its kind only. */

@@ -9,12 +9,25 @@
 
 #include "platforms/platform.h"
 #include "runtime/kvcache.h"
+#include "runtime/model_desc.h"
 
 enum { PROFILE_VERSION = 1, PROFILE_MAX_BYTES = 64 * 1024 };
 
 /* ----------------------------------------------------------------- schema */
 
-enum kind { VERSION, NAME, TEXT, COUNT, SIZE, RATE, SCHEME, KV_TYPE, API };
+enum kind {
+    VERSION,
+    NAME,
+    TEXT,
+    THREADS,
+    CONTEXT,
+    BATCH,
+    SIZE,
+    RATE,
+    SCHEME,
+    KV_TYPE,
+    API
+};
 
 /* Place "memory.total" is key `total` of mapping `memory`. n_bytes: of a text. */
 struct field {
@@ -33,7 +46,7 @@ static const struct field fields[] = {
     { "title", TEXT, true, AT(title) },
     { "source", TEXT, true, AT(source) },
     { "cpu.name", TEXT, true, AT(cpu_name) },
-    { "cpu.threads", COUNT, true, AT(threads) },
+    { "cpu.threads", THREADS, true, AT(threads) },
     { "memory.total", SIZE, true, AT(memory_bytes) },
     { "memory.for_models", SIZE, true, AT(model_bytes) },
     { "memory.bandwidth", RATE, false, AT(memory_rate) },
@@ -42,11 +55,11 @@ static const struct field fields[] = {
     { "gpu.api", API, false, AT(gpu_api) },
     { "run.scheme", SCHEME, true, AT(scheme) },
     { "run.kv_type", KV_TYPE, true, AT(kv_type) },
-    { "run.context", COUNT, true, AT(n_ctx) },
-    { "run.batch", COUNT, true, AT(n_batch) },
+    { "run.context", CONTEXT, true, AT(n_ctx) },
+    { "run.batch", BATCH, true, AT(n_batch) },
 };
 
-enum { N_FIELDS = ERNE_ARRAY_LEN(fields), PLACE_MAX = 64, COUNT_MAX = 1 << 20 };
+enum { N_FIELDS = ERNE_ARRAY_LEN(fields), PLACE_MAX = 64 };
 
 /* ----------------------------------------------------------------- values */
 
@@ -81,14 +94,24 @@ static bool parse_amount(double *out, const char *text, bool rate)
     return false;
 }
 
-static bool parse_count(int32_t *out, const char *text)
+static int32_t most_of(enum kind kind)
+{
+    switch (kind) {
+    case THREADS: return ERNE_THREADS_MAX;
+    case CONTEXT: return ERNE_SIZE_MAX;
+    case BATCH: return ERNE_BATCH_MAX;
+    default: return 0; /* no count */
+    }
+}
+
+static bool parse_count(int32_t *out, const char *text, int32_t most)
 {
     const size_t n = strspn(text, "0123456789");
 
-    if (n == 0 || n > 7 || text[n] != '\0')
+    if (n == 0 || n > 9 || text[n] != '\0')
         return false;
     *out = (int32_t)strtol(text, NULL, 10);
-    return *out >= 1 && *out <= COUNT_MAX;
+    return *out >= 1 && *out <= most;
 }
 
 static bool is_name(const char *text)
@@ -97,9 +120,11 @@ static bool is_name(const char *text)
            text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-.")] == '\0';
 }
 
-/* What a value must be, when it is not. */
+enum { RANGE_MAX = 40 };
+
+/* What a value must be, when it is not; range ([RANGE_MAX]) is room to say it. */
 static const char *parse_value(struct erne_profile *p, const struct field *f,
-                               const char *text)
+                               const char *text, char *range)
 {
     char *member = (char *)p + f->offset;
     struct erne_scheme scheme;
@@ -108,10 +133,13 @@ static const char *parse_value(struct erne_profile *p, const struct field *f,
 
     switch (f->kind) {
     case VERSION: return strcmp(text, "1") == 0 ? NULL : "1, the version of the schema";
-    case COUNT:
-        return parse_count((int32_t *)(void *)member, text)
-                   ? NULL
-                   : "a number from 1 to 1048576";
+    case THREADS:
+    case CONTEXT:
+    case BATCH:
+        if (parse_count((int32_t *)(void *)member, text, most_of(f->kind)))
+            return NULL;
+        snprintf(range, RANGE_MAX, "a number from 1 to %d", most_of(f->kind));
+        return range;
     case SIZE:
         if (!parse_amount(&amount, text, false))
             return "a size such as 8 GiB or 512 MiB";
@@ -180,7 +208,7 @@ static int read_scalar(struct input *in, const char *place, const yaml_node_t *k
                        const yaml_node_t *value)
 {
     const char *text = (const char *)value->data.scalar.value, *wanted;
-    char message[160];
+    char message[160], range[RANGE_MAX];
 
     for (size_t i = 0; i < N_FIELDS; i++) {
         if (strcmp(fields[i].place, place) != 0)
@@ -191,7 +219,7 @@ static int read_scalar(struct input *in, const char *place, const yaml_node_t *k
         if (strlen(text) != value->data.scalar.length)
             return fail_at(in, value->start_mark, " has a zero byte", place);
         in->at[i] = value->start_mark;
-        wanted = parse_value(in->profile, &fields[i], text);
+        wanted = parse_value(in->profile, &fields[i], text, range);
         if (!wanted)
             return ERNE_OK;
         snprintf(message, sizeof(message), ": \"%.40s\" is not %s", text, wanted);

@@ -9,7 +9,7 @@
 
 #include "runtime/session.h"
 
-enum { DEFAULT_N_CTX = 4096, DEFAULT_N_BATCH = 512, MAX_N_BATCH = 8192 };
+enum { DEFAULT_N_CTX = 4096, DEFAULT_N_BATCH = 512 };
 enum { FEW_TOKENS = 2 }; /* a token and a guess: still the work of decoding */
 
 struct erne_session_opts erne_session_opts_default(void)
@@ -161,9 +161,9 @@ static int init_all(struct erne_session *s, const struct erne_session_opts *opts
 
     ERNE_TRY(pick_kv_type(&kv_type, desc, opts->kv_type, err));
     ERNE_TRY(pick_n_ctx(&n_ctx, desc, opts->n_ctx, err));
-    if (n_batch < 1 || n_batch > MAX_N_BATCH)
+    if (n_batch < 1 || n_batch > ERNE_BATCH_MAX)
         return erne_fail(err, ERNE_EINVAL, "batch of %d tokens: 1 to %d is possible",
-                         n_batch, MAX_N_BATCH);
+                         n_batch, ERNE_BATCH_MAX);
     s->n_batch = n_batch < n_ctx ? n_batch : n_ctx;
     ERNE_TRY(erne_sampler_init(&s->sampler, &opts->sampling, n_known(s->engine), err));
     s->tokens = calloc((size_t)n_ctx, sizeof(*s->tokens));

@@ -56,12 +56,13 @@ static int list_settings(struct bench_lists *l, const struct cli_args *args,
     if (st == ERNE_OK && o->devices.n > 0)
         st = list_words(&l->devices, &o->devices, "-dev", "", err);
     if (st == ERNE_OK)
-        st = bench_ints_parse(&l->n_threads, &o->n_threads, "-t", 1, 4096, pf_cpu_count(),
-                              err);
+        st = bench_ints_parse(&l->n_threads, &o->n_threads, "-t", 1, ERNE_THREADS_MAX,
+                              pf_cpu_count(), err);
     if (st == ERNE_OK)
         st = bench_ints_parse(&l->n_batch, &o->n_batch, "-b", 1, 1 << 20, 2048, err);
     if (st == ERNE_OK)
-        st = bench_ints_parse(&l->n_ubatch, &o->n_ubatch, "-ub", 1, 8192, 512, err);
+        st = bench_ints_parse(&l->n_ubatch, &o->n_ubatch, "-ub", 1, ERNE_BATCH_MAX, 512,
+                              err);
     if (st == ERNE_OK)
         st = list_words(&l->type_k, &o->type_k, "-ctk", "f16", err);
     if (st == ERNE_OK && o->type_v.n > 0) /* else as the keys */

@@ -84,15 +84,14 @@ const struct cli_option cli_options[] = {
 
     { "-c, --ctx-size", "N", CLI_INT, AT(session.n_ctx), 0, INT_MAX, TALK | CLI_EVAL,
       "tokens of context (default 0: the device's, else at most 4096; eval: 512)" },
-    { "-b, --batch-size", "N", CLI_INT, AT(session.n_batch), 1, 1 << 20, COMPUTE,
+    { "-b, --batch-size", "N", CLI_INT, AT(session.n_batch), 1, ERNE_BATCH_MAX, COMPUTE,
       "tokens a step takes at most (default 512; eval and logits: 128)" },
     { "-ctk, --kv-type", "TYPE", CLI_TEXT, AT(session.kv_type), 0, 0, COMPUTE,
       "f16, f32, q8 or q4: how keys and values are kept (default f16; logits: f32)" },
     { "--draft-max", "N", CLI_INT, AT(session.n_draft), 0, 1, TALK,
       "tokens to guess ahead: 0 or 1 (default: what the model can); same answers" },
-    { "-t, --threads", "N", CLI_INT, AT(engine.n_threads), 1, 4096,
-      COMPUTE | CLI_TUNE,
-      "threads to compute with (default: one a core)" },
+    { "-t, --threads", "N", CLI_INT, AT(engine.n_threads), 1, ERNE_THREADS_MAX,
+      COMPUTE | CLI_TUNE, "threads to compute with (default: one a core)" },
     { "--ram", "SIZE", CLI_SIZE, AT(engine.ram_bytes), 1, 0x1p63, TIMED,
       "memory to take at most, as 8G: experts that do not fit are read from the file as "
       "they are needed (default: the device's, else all stay in memory)" },

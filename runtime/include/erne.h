@@ -100,6 +100,9 @@ typedef int (*erne_progress_fn)(void *user, uint64_t done, uint64_t total,
 
 /* ---------------------------------------------------------------- engine */
 
+/* The largest n_threads of an engine and n_batch of a session. */
+enum { ERNE_THREADS_MAX = 4096, ERNE_BATCH_MAX = 8192 };
+
 struct erne_engine;
 
 struct erne_engine_opts {
@@ -113,7 +116,7 @@ struct erne_engine_opts {
     const char *device;    /* "vulkan:1": instead of backend, or of its device; or NULL */
     const char *isa;       /* highest CPU level to use: "auto", "c", "avx2", "avx512";
                               "neon" on ARM */
-    int n_threads;         /* 0: one a physical core; at most 4096 */
+    int n_threads;         /* 0: one a physical core */
     bool check_hashes;     /* verify every tensor's hash before use (reads the file) */
     const char *cache_dir; /* for compiled kernels and what is known of devices; NULL */
     uint64_t ram_bytes;    /* memory to take at most: experts that do not fit are read

@@ -60,6 +60,20 @@ static void values_get_their_units(void **state)
     assert_int_equal(p.n_batch, 256);
 }
 
+static void the_most_is_taken(void **state)
+{
+    static const char text[] =
+        HEAD "cpu: {name: c, threads: 4096}\n" MEMORY
+             "run: {scheme: w8, kv_type: f16, context: 16777215, batch: 8192}\n";
+    struct erne_profile p;
+
+    (void)state;
+    assert_int_equal(erne_profile_read(&p, text, sizeof(text) - 1, "t", NULL), 0);
+    assert_int_equal(p.threads, 4096);
+    assert_int_equal(p.n_ctx, 16777215);
+    assert_int_equal(p.n_batch, 8192);
+}
+
 static void what_is_wrong_is_told_by_line_and_column(void **state)
 {
     static const struct {
@@ -72,7 +86,15 @@ static void what_is_wrong_is_told_by_line_and_column(void **state)
         { HEAD "cpu:\n  name: c\n  threads: four\n" MEMORY RUN,
           "t, line 7, column 12: cpu.threads: \"four\" is not a number from 1" },
         { HEAD "cpu: {name: c, threads: 0}\n" MEMORY RUN,
-          "\"0\" is not a number from 1" },
+          "\"0\" is not a number from 1 to 4096" },
+        { HEAD "cpu:\n  name: c\n  threads: 4097\n" MEMORY RUN,
+          "t, line 7, column 12: cpu.threads: \"4097\" is not a number from 1 to 4096" },
+        { HEAD CPU MEMORY "run:\n  batch: 8193\n",
+          "t, line 8, column 10: run.batch: \"8193\" is not a number from 1 to 8192" },
+        { HEAD CPU MEMORY "run:\n  context: 16777216\n",
+          "column 12: run.context: \"16777216\" is not a number from 1 to 16777215" },
+        { HEAD CPU MEMORY "run:\n  batch: 99999999999999999999\n",
+          "is not a number from 1 to 8192" },
         { HEAD CPU "memory: {total: 8, for_models: 1 GiB}\n" RUN,
           "t, line 6, column 17: memory.total: \"8\" is not a size such as 8 GiB" },
         { HEAD CPU "memory: {total: 8 GiB, for_models: 9 GiB}\n" RUN,
@@ -227,6 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_built_in_one_is_read),
         cmocka_unit_test(values_get_their_units),
+        cmocka_unit_test(the_most_is_taken),
         cmocka_unit_test(what_is_wrong_is_told_by_line_and_column),
         cmocka_unit_test(devices_are_found_by_name_or_path),
         cmocka_unit_test(large_texts_are_refused),
