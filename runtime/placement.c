@@ -41,6 +41,15 @@ static int parse_index(int *index, struct piece p)
     return 0;
 }
 
+/* How many devices there are is only known to those that open them; the host is one. */
+static int check_device(const struct erne_choice *choice, struct erne_error *err)
+{
+    if (choice->fns->map || choice->device <= 0)
+        return 0;
+    return erne_fail(err, ERNE_EUNSUPPORTED, "%s: device %d of 1", choice->fns->name,
+                     choice->device);
+}
+
 /* NAME or NAME:INDEX; without an index ANY_DEVICE. */
 static int parse_choice(struct erne_choice *choice, struct piece p,
                         const struct erne_backend_fns *const *list,
@@ -66,7 +75,7 @@ static int parse_choice(struct erne_choice *choice, struct piece p,
     for (size_t i = 0; list[i]; i++)
         if (is_text(name, list[i]->name)) {
             choice->fns = list[i];
-            return 0;
+            return check_device(choice, err);
         }
     return erne_fail(err, ERNE_EUNSUPPORTED, "backend %.*s is not in this build (%s)",
                      name.n, name.text, erne_build_info());

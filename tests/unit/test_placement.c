@@ -5,7 +5,14 @@
 
 #include "runtime/placement.h"
 
-static const struct erne_backend_fns cpu = { .name = "cpu" }, gpu = { .name = "gpu" };
+static int map(struct erne_backend *be, const struct erne_range *range)
+{
+    (void)be, (void)range;
+    return ERNE_EFAIL;
+}
+
+static const struct erne_backend_fns cpu = { .name = "cpu" };
+static const struct erne_backend_fns gpu = { .name = "gpu", .map = map };
 static const struct erne_backend_fns *const list[] = { &cpu, &gpu, NULL };
 
 struct expected {
@@ -19,6 +26,7 @@ static void reads_what_is_written(void **state)
         { NULL, NULL, { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } } },
         { "auto", NULL, { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } } },
         { "cpu", NULL, { { &cpu, 0 }, { &cpu, 0 }, { &cpu, 0 } } },
+        { "auto", "cpu:0", { { &cpu, 0 }, { &cpu, 0 }, { &cpu, 0 } } },
         { "gpu:1", NULL, { { &gpu, 1 }, { &gpu, 1 }, { &gpu, 1 } } },
         { "auto", "gpu:2", { { &gpu, 2 }, { &gpu, 2 }, { &gpu, 2 } } },
         { NULL, "gpu", { { &gpu, 0 }, { &gpu, 0 }, { &gpu, 0 } } },
@@ -68,6 +76,8 @@ static void refuses_the_rest(void **state)
         { "prefill=,decode=cpu", NULL, ERNE_EINVAL, "phase prefill: no backend is" },
         { "decode=:0", NULL, ERNE_EINVAL, "':0' names no backend" },
         { "cpu", "gpu:1", ERNE_EINVAL, "gpu:1: no phase" },
+        { "cpu:1", NULL, ERNE_EUNSUPPORTED, "cpu: device 1 of 1" },
+        { "auto", "cpu:7", ERNE_EUNSUPPORTED, "cpu: device 7 of 1" },
         { "gpu", "cuda:0", ERNE_EUNSUPPORTED, "cuda" },
     };
 
