@@ -8,6 +8,8 @@
 
 #include <yaml.h>
 
+#include "runtime/cli/cli_args.h"
+
 struct reader {
     struct bench_suite *suite;
     yaml_document_t document;
@@ -90,6 +92,21 @@ static int check_name(struct reader *r, const yaml_node_t *key, const char *name
     return ERNE_OK;
 }
 
+static int add_values(struct reader *r, const char *name, const yaml_node_t *list)
+{
+    const yaml_node_item_t *first = list->data.sequence.items.start;
+    const yaml_node_item_t *end = list->data.sequence.items.top;
+    int st = ERNE_OK;
+
+    if (first == end)
+        return bad(r, &list->start_mark, "a list without a value");
+    if (end - first > 1 && cli_args_is_single(name, CLI_BENCH))
+        return bad(r, &list->start_mark, "this option takes one value");
+    for (const yaml_node_item_t *i = first; st == ERNE_OK && i < end; i++)
+        st = add_option(r, name, *i);
+    return st;
+}
+
 static int add_pair(struct reader *r, const yaml_node_pair_t *pair)
 {
     const char *name = text_of(r, pair->key, "the name of an option is needed here");
@@ -103,12 +120,8 @@ static int add_pair(struct reader *r, const yaml_node_pair_t *pair)
         return st;
     if (strcmp(name, "name") == 0 || strcmp(name, "about") == 0)
         return ERNE_OK;
-    if (value->type != YAML_SEQUENCE_NODE)
-        return add_option(r, name, pair->value);
-    for (const yaml_node_item_t *i = value->data.sequence.items.start;
-         st == ERNE_OK && i < value->data.sequence.items.top; i++)
-        st = add_option(r, name, *i);
-    return st;
+    return value->type == YAML_SEQUENCE_NODE ? add_values(r, name, value)
+                                             : add_option(r, name, pair->value);
 }
 
 static int read_document(struct reader *r)
@@ -121,6 +134,26 @@ static int read_document(struct reader *r)
     for (const yaml_node_pair_t *p = root->data.mapping.pairs.start;
          st == ERNE_OK && p < root->data.mapping.pairs.top; p++)
         st = add_pair(r, p);
+    return st;
+}
+
+static int fail_syntax(const struct reader *r, const yaml_parser_t *parser)
+{
+    return bad(r, &parser->problem_mark, parser->problem ? parser->problem : "no YAML");
+}
+
+/* That nothing comes behind the first document, which is gone. */
+static int check_end(struct reader *r, yaml_parser_t *parser)
+{
+    const yaml_node_t *root;
+    int st = ERNE_OK;
+
+    if (!yaml_parser_load(parser, &r->document))
+        return fail_syntax(r, parser);
+    root = yaml_document_get_root_node(&r->document);
+    if (root)
+        st = bad(r, &root->start_mark, "a second document begins");
+    yaml_document_delete(&r->document);
     return st;
 }
 
@@ -137,8 +170,10 @@ int bench_suite_read(struct bench_suite *suite, const char *text, size_t n_bytes
     if (yaml_parser_load(&parser, &r.document)) {
         st = read_document(&r);
         yaml_document_delete(&r.document);
+        if (st == ERNE_OK)
+            st = check_end(&r, &parser);
     } else {
-        st = bad(&r, &parser.problem_mark, parser.problem ? parser.problem : "no YAML");
+        st = fail_syntax(&r, &parser);
     }
     yaml_parser_delete(&parser);
     return st;

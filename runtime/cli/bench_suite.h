@@ -16,7 +16,8 @@ struct bench_suite {
 
 /* The file is one mapping of options without their dashes to a value, or to a list of
  * values: "n-prompt: [512, 1024]"; "name" and "about" are for people. EFORMAT says line
- * and column, also of an option that is there twice. Zero it to start; deinit in any
+ * and column, also of an option that is there twice, a list that is empty or of an option
+ * of one value, and a second document. Zero it to start; deinit in any
  * case. */
 int bench_suite_read(struct bench_suite *suite, const char *text, size_t n_bytes,
                      const char *path, struct erne_error *err);

@@ -353,6 +353,16 @@ int cli_args_fill(struct cli_args *args, const struct cli_args *more,
     return st;
 }
 
+bool cli_args_is_single(const char *name, enum cli_command_bit command)
+{
+    char dashed[64];
+    const int n = snprintf(dashed, sizeof(dashed), "--%s", name);
+    const struct cli_option *o =
+        n < (int)sizeof(dashed) ? find(dashed, (size_t)n, (unsigned)command) : NULL;
+
+    return o && o->kind != CLI_LIST && o->kind != CLI_MEDIA;
+}
+
 /* ------------------------------------------------------------------- help */
 
 void cli_args_help(const struct cli_command *command)

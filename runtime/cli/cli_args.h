@@ -108,6 +108,9 @@ int cli_args_fill(struct cli_args *args, const struct cli_args *more,
 int cli_args_only(const struct cli_args *args, enum cli_command_bit command,
                   const char *const *used, const char *what, struct erne_error *err);
 
+/* Whether `name`, without its dashes, is an option of the command that is given once. */
+bool cli_args_is_single(const char *name, enum cli_command_bit command);
+
 /* Prints the command's options and what they mean on stdout. */
 void cli_args_help(const struct cli_command *command);
 

@@ -161,6 +161,16 @@ expect 0 'the model takes no pictures' bench "$m" --suite "$suite" -r 1 -t 1
 check '! grep -q "run 1" "$err"' 'progress: false'
 printf 'n-gen: 3\nn-prompt: {a: b}\n' >"$suite"
 expect 3 's.yaml: line 2, column 11: a value is needed here' bench "$m" --suite "$suite"
+printf 'n-prompt: 4\nn-gen: []\n' >"$suite"
+expect 3 's.yaml: line 2, column 8: a list without a value' bench "$m" --suite "$suite"
+printf 'n-prompt: 4\nrepetitions: [1, 2]\n' >"$suite"
+expect 3 'line 2, column 14: this option takes one value' bench "$m" --suite "$suite"
+printf 'n-prompt: 4\nn-gen: 0\nrepetitions: [1]\n' >"$suite"
+expect 0 'pp4' bench "$m" --suite "$suite" -t 1 --no-warmup
+printf 'n-prompt: 4\n---\nn-gen: 3\n' >"$suite"
+expect 3 'line 3, column 1: a second document begins' bench "$m" --suite "$suite"
+printf 'n-prompt: 4\n...\n}\n' >"$suite"
+expect 3 's.yaml: line 3, column 1: ' bench "$m" --suite "$suite"
 printf 'n-gen: [3\nx: ]]\n' >"$suite"
 expect 3 's.yaml: line 2' bench "$m" --suite "$suite"
 printf -- '- 3\n' >"$suite"
