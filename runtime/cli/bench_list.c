@@ -24,6 +24,17 @@ static int bad_item(const struct source *s, const char *wanted, struct erne_erro
                     (int)strcspn(s->item, ","), s->item, wanted);
 }
 
+/* Whether a is there, followed by b where the list is one of pairs. */
+static bool has(const struct bench_ints *ints, int a, const int *b)
+{
+    const size_t step = b ? 2 : 1;
+
+    for (size_t i = 0; i + step <= ints->n; i += step)
+        if (ints->data[i] == a && (!b || ints->data[i + 1] == *b))
+            return true;
+    return false;
+}
+
 static int add(struct bench_ints *ints, const struct source *s, int value,
                struct erne_error *err)
 {
@@ -84,7 +95,8 @@ static int add_range(struct bench_ints *ints, const struct source *s,
         return bad_item(s, "a range that advances", err);
     for (int64_t x = first; st == ERNE_OK && x <= last;
          x = how == '+' ? x + step : x * step) {
-        st = add(ints, s, (int)x, err);
+        if (!has(ints, (int)x, NULL))
+            st = add(ints, s, (int)x, err);
         if (first == last)
             break;
     }
@@ -123,6 +135,8 @@ static int add_pair(struct bench_ints *ints, const struct source *s, char separa
         return cli_fail(err, ERNE_EINVAL,
                         "option %s: '%s' is not a pair such as 512%c128", s->option,
                         s->item, separator);
+    if (has(ints, a, &b))
+        return ERNE_OK;
     st = add(ints, s, a, err);
     return st == ERNE_OK ? add(ints, s, b, err) : st;
 }
@@ -176,6 +190,14 @@ static int join(struct bench_words *words, const struct cli_list *list,
     return st;
 }
 
+static bool has_word(const struct bench_words *words, const char *word)
+{
+    for (size_t i = 0; i < words->n; i++)
+        if (strcmp(words->data[i], word) == 0)
+            return true;
+    return false;
+}
+
 int bench_words_parse(struct bench_words *words, const struct cli_list *list,
                       const char *option, bool (*is_whole)(const char *item),
                       struct erne_error *err)
@@ -193,11 +215,12 @@ int bench_words_parse(struct bench_words *words, const struct cli_list *list,
     words->data = calloc(n, sizeof(*words->data));
     if (!words->data)
         return cli_fail(err, ERNE_ENOMEM, "out of memory for option %s", option);
-    for (char *at = words->text; words->n < n; at += strlen(at) + 1) {
+    for (char *at = words->text; n > 0; n--, at += strlen(at) + 1) {
         at[strcspn(at, "\n")] = '\0';
         if (*at == '\0')
             return cli_fail(err, ERNE_EINVAL, "option %s: a value is empty", option);
-        words->data[words->n++] = at;
+        if (!has_word(words, at))
+            words->data[words->n++] = at;
     }
     return ERNE_OK;
 }

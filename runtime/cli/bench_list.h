@@ -12,7 +12,9 @@ struct bench_ints {
     size_t n;
 };
 
-/* Reads "A", "A-B", "A-B+STEP" and "A-B*FACTOR", separated by commas, from each item of
+/* What is in a list again does not count, in any of these.
+ *
+ * Reads "A", "A-B", "A-B+STEP" and "A-B*FACTOR", separated by commas, from each item of
  * the list; without items, `fallback` is the only value. EINVAL names option and item. */
 int bench_ints_parse(struct bench_ints *ints, const struct cli_list *list,
                      const char *option, int least, int most, int fallback,

@@ -40,7 +40,8 @@ static void test_lists(void **state)
 {
     (void)state;
     expect_ints("5", 1, (int[]){ 5 });
-    expect_ints("5,1,5", 3, (int[]){ 5, 1, 5 });
+    expect_ints("5,1,5", 2, (int[]){ 5, 1 });
+    expect_ints("4,1-5,5", 5, (int[]){ 4, 1, 2, 3, 5 });
     expect_ints("1-4", 4, (int[]){ 1, 2, 3, 4 });
     expect_ints("1-6+2", 3, (int[]){ 1, 3, 5 });
     expect_ints("64-512*2,7", 5, (int[]){ 64, 128, 256, 512, 7 });
@@ -82,7 +83,7 @@ static void test_list_fallback(void **state)
     assert_int_equal(pairs.n, 2);
     assert_int_equal(pairs.data[1], 128);
     bench_ints_deinit(&pairs);
-    pairs_text = "64x48,8x9";
+    pairs_text = "64x48,8x9,64x48";
     assert_int_equal(bench_pairs_parse(&pairs, &pairs_list, "-i", 'x', 1000, &err),
                      ERNE_OK);
     assert_int_equal(pairs.n, 4);
@@ -104,7 +105,7 @@ static bool has_equals(const char *item)
 
 static void test_words(void **state)
 {
-    const char *items[] = { "cpu,vulkan", "opencl" };
+    const char *items[] = { "cpu,vulkan,cpu", "opencl,vulkan" };
     const struct cli_list list = { items, 2 };
     struct bench_words words = { 0 };
     struct erne_error err;
@@ -119,7 +120,7 @@ static void test_words(void **state)
     items[0] = "prefill=vulkan,decode=cpu";
     assert_int_equal(bench_words_parse(&words, &list, "--backend", has_equals, &err),
                      ERNE_OK);
-    assert_int_equal(words.n, 2);
+    assert_int_equal(words.n, 3);
     assert_string_equal(words.data[0], "prefill=vulkan,decode=cpu");
     assert_string_equal(words.data[1], "opencl");
     bench_words_deinit(&words);
