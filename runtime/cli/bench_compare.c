@@ -86,25 +86,27 @@ static int put_notes(struct cli_text *text, const struct bench_difference *d,
                           a->disturbed && b->disturbed ? "both were"
                           : a->disturbed               ? "the first was"
                                                        : "the second was");
-    return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
+    return st;
 }
 
-/* b NULL: the other file has no such test. which: the file that a is of */
-static int put_pair(struct cli_text *text, const struct bench_record *a,
-                    const struct bench_record *b, const char *which,
-                    struct erne_error *err)
+/* What kept a test from all its samples: the speed may have changed until then. */
+static int put_error(struct cli_text *text, const struct bench_record *r,
+                     const char *which, struct erne_error *err)
+{
+    return r && r->error ? bench_printf(text, err, "; the %s one ended early: %s", which,
+                                        r->error)
+                         : ERNE_OK;
+}
+
+static int put_comparison(struct cli_text *text, const struct bench_record *a,
+                          const struct bench_record *b, struct erne_error *err)
 {
     double *scratch = NULL;
     struct bench_difference d;
-    int st = bench_printf(text, err, "%s, %s on %s, %" PRId64 " threads: ", a->model_type,
-                          a->test, a->backends, a->n_threads);
+    int st;
 
-    if (st < 0)
-        return st;
-    if (!b)
-        return bench_printf(text, err, "only in the %s file\n", which);
     if (a->n_samples == 0 || b->n_samples == 0)
-        return bench_printf(text, err, "no figures in %s\n",
+        return bench_printf(text, err, "no figures in %s",
                             a->n_samples > 0   ? "the second file"
                             : b->n_samples > 0 ? "the first file"
                                                : "both files");
@@ -117,6 +119,25 @@ static int put_pair(struct cli_text *text, const struct bench_record *a,
         st = put_notes(text, &d, a, b, err);
     free(scratch);
     return st;
+}
+
+/* b NULL: the other file has no such test. which: the file that a is of */
+static int put_pair(struct cli_text *text, const struct bench_record *a,
+                    const struct bench_record *b, const char *which,
+                    struct erne_error *err)
+{
+    int st = bench_printf(text, err, "%s, %s on %s, %" PRId64 " thread%s: ",
+                          a->model_type, a->test, a->backends, a->n_threads,
+                          a->n_threads == 1 ? "" : "s");
+
+    if (st == ERNE_OK)
+        st = b ? put_comparison(text, a, b, err)
+               : bench_printf(text, err, "only in the %s file", which);
+    if (st == ERNE_OK)
+        st = put_error(text, a, which, err);
+    if (st == ERNE_OK)
+        st = put_error(text, b, "second", err);
+    return st == ERNE_OK ? bench_printf(text, err, "\n") : st;
 }
 
 int bench_compare_write(struct cli_text *text, const struct bench_results *a,

@@ -96,6 +96,8 @@ static void join(struct bench_record *r, const struct bench_record *other, size_
     r->machine_ns += share * (other->machine_ns - r->machine_ns);
     if (other->disturbed)
         r->disturbed = other->disturbed;
+    if (other->error)
+        r->error = other->error;
 }
 
 /* Takes the place of r, whose samples are forgotten. */

@@ -517,6 +517,37 @@ static void test_compare_text(void **state)
     free(other);
 }
 
+/* A test that ended early is compared as far as it got, and that is said. */
+static void test_compare_error(void **state)
+{
+    char *one = result_of("pp512", 1, 1e6);
+    struct cli_text text = { 0 };
+    struct bench_results a, b, none = { 0 };
+    struct erne_error err;
+
+    (void)state;
+    assert_int_equal(read_results(&a, one, &err), ERNE_OK);
+    assert_int_equal(read_results(&b, one, &err), ERNE_OK);
+    b.records[0].error = "vulkan:0: lost";
+    assert_int_equal(bench_compare_write(&text, &a, &b, &err), ERNE_OK);
+    assert_non_null(strstr(text.data, "not distinguishable"));
+    assert_non_null(strstr(text.data, "; the second one ended early: vulkan:0: lost\n"));
+    assert_null(strstr(text.data, "the first one"));
+    text.n = 0;
+    b.records[0].n_samples = 0;
+    b.records[0].n_threads = a.records[0].n_threads = 1;
+    assert_int_equal(bench_compare_write(&text, &b, &a, &err), ERNE_OK);
+    assert_non_null(strstr(text.data, "1 thread: no figures in the first file; the first "
+                                      "one ended early: vulkan:0: lost\n"));
+    text.n = 0;
+    assert_int_equal(bench_compare_write(&text, &none, &b, &err), ERNE_OK);
+    assert_non_null(strstr(text.data, "only in the second file; the second one ended "));
+    bench_results_deinit(&a);
+    bench_results_deinit(&b);
+    free(text.data);
+    free(one);
+}
+
 /* Samples of several runs count together; too few of them say nothing. */
 static void test_joined_samples(void **state)
 {
@@ -688,6 +719,7 @@ int main(void)
         cmocka_unit_test(test_jsonl),        cmocka_unit_test(test_csv),
         cmocka_unit_test(test_sql),          cmocka_unit_test(test_md),
         cmocka_unit_test(test_no_figures),   cmocka_unit_test(test_verdicts),
+        cmocka_unit_test(test_compare_error),
         cmocka_unit_test(test_compare_text), cmocka_unit_test(test_joined_samples),
         cmocka_unit_test(test_bad_results),  cmocka_unit_test(test_guard),
         cmocka_unit_test(test_guard_sums),   cmocka_unit_test(test_probe),
