@@ -122,8 +122,9 @@ static void log_opening(const struct cpu_backend *cpu,
 
     if (!opts->log)
         return;
-    snprintf(line, sizeof line, "cpu: %s, %d threads, %s", cpu_isa_name(cpu->isa),
-             cpu->n_threads, onednn != NULL ? onednn : "no oneDNN");
+    snprintf(line, sizeof line, "cpu: %s, %d thread%s, %s", cpu_isa_name(cpu->isa),
+             cpu->n_threads, cpu->n_threads == 1 ? "" : "s",
+             onednn != NULL ? onednn : "no oneDNN");
     opts->log(opts->log_user, ERNE_LOG_INFO, line);
 }
 

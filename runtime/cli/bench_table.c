@@ -163,7 +163,8 @@ static int put_remark(struct cli_text *text, const struct bench_record *records,
     st = bench_printf(text, err, "%s%s%s on %s: ", several ? r->model_filename : "",
                       several ? ", " : "", r->test, r->backends);
     if (st == ERNE_OK && r->error && r->n_samples > 0)
-        st = bench_printf(text, err, "only %zu samples: ", r->n_samples);
+        st = bench_printf(text, err, "only %zu sample%s: ", r->n_samples,
+                          r->n_samples == 1 ? "" : "s");
     else if (st == ERNE_OK)
         st = bench_printf(text, err, r->error ? "no figures: " : "disturbed: ");
     return st == ERNE_OK

@@ -228,13 +228,15 @@ static struct erne_tune_opts choose(struct cli_args *args, struct teller *teller
 static void print_outcome(const struct erne_engine_opts *engine, const char *path,
                           const struct erne_tune_outcome *o)
 {
+    const int n_threads = engine->n_threads > 0 ? engine->n_threads : pf_cpu_count();
+
     if (o->n_again > 0)
         printf("\nrounds of samples that were disturbed and taken again: %d\n",
                o->n_again);
     if (o->is_kept)
-        printf("\nerne run, chat and bench place %s so from now on, with %d threads; "
+        printf("\nerne run, chat and bench place %s so from now on, with %d thread%s; "
                "--backend and --device come first\n",
-               path, engine->n_threads > 0 ? engine->n_threads : pf_cpu_count());
+               path, n_threads, n_threads == 1 ? "" : "s");
     if (o->not_kept[0])
         printf("\nwhat was kept before stays: %s (--force replaces it)\n", o->not_kept);
     if (!engine->cache_dir)

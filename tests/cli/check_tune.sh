@@ -26,7 +26,7 @@ expect 0 '' logits "$tiny" --tokens-file "$golden/tiny/tokens.txt" -o "$scratch/
 check '! grep -q "decode on" "$err"' 'logits are placed'
 
 # Asked for, it tells of all devices, and of the operators.
-expect 0 'so from now on, with 1 threads' tune "$tiny" -t 1 -r 2 --force
+expect 0 'so from now on, with 1 thread;' tune "$tiny" -t 1 -r 2 --force
 check 'grep -q "^decode *shadow:0 .* times slower$" "$out"' 'the slow one is not told'
 check 'grep -q "^decode *shadow:1 .* avoided: shadow computes matmul wrongly" "$out"' \
     'the wrong one is not told'
