@@ -44,6 +44,7 @@ struct convert_device {
     bool is_given; /* else only program_bytes means anything */
     struct erne_profile profile;
     struct erne_footprint need;
+    size_t n_kept;          /* tensors that the profile's scheme would not make smaller */
     uint64_t program_bytes; /* program and libraries, as measured in this one */
     enum convert_verdict verdict;
     int32_t n_ctx;    /* positions that are to be had */

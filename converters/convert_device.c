@@ -177,7 +177,16 @@ static int report_verdict(const struct convert_device *d,
 int convert_device_report(const struct convert_device *device,
                           const struct erne_convert_opts *opts)
 {
-    int st = report_sizes(device, opts);
+    int st = 0;
+
+    if (device->n_kept > 0)
+        st = convert_emit(opts,
+                          "  exact where rounding again to %s would save nothing: %zu "
+                          "matri%s\n",
+                          device->profile.scheme, device->n_kept,
+                          device->n_kept == 1 ? "x" : "ces");
+    if (st == 0)
+        st = report_sizes(device, opts);
 
     if (st == 0)
         st = report_verdict(device, opts);

@@ -23,8 +23,9 @@ enum { WIDE_BLOCK_BYTES = 16 << 20, WIDE_BLOCK_ROWS = 4096 };
 
 /* A scheme as it is asked for. */
 struct choice {
-    bool is_source; /* whatever holds the source exactly */
-    bool is_rule;   /* for this tensor, not for all */
+    bool is_source;  /* whatever holds the source exactly */
+    bool is_rule;    /* for this tensor, not for all */
+    bool is_profile; /* nobody asked for it, but the device's profile says so */
     struct erne_scheme scheme;
 };
 
@@ -104,6 +105,8 @@ static int rules_init(struct rules *rules, const struct convert_plan *plan,
 {
     *rules = (struct rules){ 0 };
     ERNE_TRY(parse_choice(&rules->otherwise, asked_scheme(plan, opts), "scheme", err));
+    rules->otherwise.is_profile =
+        plan->device.is_given && !opts->target_bpw && !opts->scheme;
     rules->items = calloc(opts->n_rules + 1, sizeof(*rules->items));
     rules->match = pcre2_match_data_create(1, NULL);
     if (!rules->items || !rules->match)
@@ -167,13 +170,29 @@ static struct erne_scheme for_vision(struct erne_scheme scheme)
     return scheme;
 }
 
-/* *is_fixed: nobody may choose another. */
+/* Whether the source holds integers already that take no more than the scheme's. */
+static bool is_no_gain(const struct layout *layout, struct erne_scheme scheme)
+{
+    const struct erne_tensor_spec *spec = &layout->spec;
+    struct erne_planes now, then;
+
+    return erne_codec_is_int(layout->exact.codec) &&
+           !erne_scheme_equal(layout->exact, scheme) &&
+           erne_planes_init(&now, layout->exact, spec->n, spec->k) == 0 &&
+           erne_planes_init(&then, scheme, spec->n, spec->k) == 0 &&
+           now.total_bytes <= then.total_bytes;
+}
+
+/* *is_fixed: nobody may choose another. *is_kept: what a profile says would not do. */
 static struct erne_scheme choose_scheme(const struct layout *layout,
-                                        const struct rules *rules, bool *is_fixed)
+                                        const struct rules *rules, bool *is_fixed,
+                                        bool *is_kept)
 {
     const enum erne_tensor_role role = layout->spec.role;
+    struct erne_scheme scheme;
 
     *is_fixed = true;
+    *is_kept = false;
     if (is_vector(layout))
         return ERNE_ROWS_F32;
     if (role == ERNE_ROLE_ROUTER) /* small, and it decides */
@@ -183,8 +202,10 @@ static struct erne_scheme choose_scheme(const struct layout *layout,
     *is_fixed = choice.is_rule;
     if (choice.is_source)
         return layout->exact;
-    return role == ERNE_ROLE_VISION && !choice.is_rule ? for_vision(choice.scheme)
-                                                       : choice.scheme;
+    scheme = role == ERNE_ROLE_VISION && !choice.is_rule ? for_vision(choice.scheme)
+                                                         : choice.scheme;
+    *is_kept = choice.is_profile && is_no_gain(layout, scheme);
+    return *is_kept ? layout->exact : scheme;
 }
 
 static int64_t choose_block_rows(const struct convert_tensor *t, uint64_t max_ram)
@@ -369,9 +390,11 @@ static int plan_all(struct convert_plan *plan, const struct erne_convert_opts *o
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
     for (; plan->n < plan->layouts.n; plan->n++) {
         bool *is_fixed = &plan->tensors[plan->n].is_fixed;
+        bool is_kept;
         const struct erne_scheme scheme =
-            choose_scheme(&plan->layouts.items[plan->n], rules, is_fixed);
+            choose_scheme(&plan->layouts.items[plan->n], rules, is_fixed, &is_kept);
 
+        plan->device.n_kept += is_kept;
         ERNE_TRY(plan_tensor(plan, plan->n, scheme, opts->calibrate != NULL, err));
     }
     note_idle_rules(rules, &so);

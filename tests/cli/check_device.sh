@@ -25,6 +25,8 @@ expect 0 'scheme: "w8"' inspect "$scratch/server-epyc-9354-384gb.erne"
 expect 0 '' convert "$golden/moe" --device steam-deck --scheme w8 -o "$scratch/w8.erne"
 expect 0 'scheme: "w8"' inspect "$scratch/w8.erne"
 
+# What is in few bits already is not rounded again to more, unless it is asked for.
+gguf=$golden/gguf-llama/model.gguf
 # One's own profile: probed, edited, used.
 expect 0 'erne_profile: 1' devices --probe
 cp "$out" "$scratch/mine.yaml"
@@ -62,6 +64,18 @@ sed -e 's/context: .*/context: 131072/' -e 's/total: .*/total: 17 GiB/' \
     -e 's/for_models: .*/for_models: 15 GiB/' "$scratch/mine.yaml" >"$scratch/long.yaml"
 expect 0 'fits, with a shorter context' convert "$scratch/21b" --dry-run \
     --device "$scratch/long.yaml"
+
+# What takes fewer bits already is not rounded again to more, unless that is asked for.
+gguf=$golden/gguf-llama/model.gguf
+sed -e 's/scheme: .*/scheme: w8-g32a/' "$scratch/mine.yaml" >"$scratch/wide.yaml"
+expect 0 'exact where rounding again to w8-g32a would save nothing: 1 matrix' \
+    convert "$gguf" --device "$scratch/wide.yaml" --dry-run
+check 'grep -q "attention out .* Q5_0 .* w8-g32 *exact" "$out"' 'Q5_0 is rounded again'
+check 'grep -q "logits .* F16 .* w8-g32a *rounded" "$out"' 'F16 is not rounded'
+expect 0 'device this-machine' convert "$gguf" --device "$scratch/wide.yaml" --dry-run \
+    --scheme w8-g32a
+check 'grep -q "attention out .* Q5_0 .* w8-g32a *rounded" "$out"' 'Q5_0 is kept'
+check '! grep -q "rounding again" "$out"' '--scheme does not decide'
 
 # Slips are told by line and column.
 expect 2 'device toaster: neither a file' convert "$golden/tiny" --dry-run \
