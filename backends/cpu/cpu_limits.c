@@ -54,7 +54,7 @@ int cpu_limits(struct erne_backend *be, struct erne_limits *limits)
         return ERNE_ENOMEM;
     for (int64_t i = 0; i < READ_BYTES / (int64_t)sizeof(float); i++)
         data[i] = 1;
-    limits->read_bytes = READ_BYTES / best_time(cpu, READ, data);
+    limits->read_bytes = (double)READ_BYTES / best_time(cpu, READ, data);
     limits->f32_ops = steps * cpu->kernels.peak_f32_ops / best_time(cpu, F32, data);
     limits->i8_ops = steps * cpu->kernels.peak_i8_ops / best_time(cpu, I8, data);
     if (cpu->kernels.peak_bf16)

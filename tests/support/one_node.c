@@ -38,7 +38,7 @@ static void work_init(struct work *work)
     for (int i = 0; i < N_ROWS * K; i++)
         work->x[i] = (float)(i % 17) - 7.5f;
     for (int i = 0; i < K; i++)
-        work->w[i] = 1.0f + (float)i / K;
+        work->w[i] = 1.0f + (float)i / (float)K;
     work->tensor[0] = rows("x", ERNE_MEM_INPUT, N_ROWS, work->x);
     work->tensor[1] = rows("w", ERNE_MEM_WEIGHT, 1, work->w);
     work->tensor[2] = rows("dst", ERNE_MEM_OUTPUT, N_ROWS, work->dst);
@@ -58,7 +58,8 @@ static bool is_right(const struct work *work)
         for (int i = 0; i < K; i++)
             sum += (double)x[i] * (double)x[i];
         for (int i = 0; i < K; i++) {
-            const double want = (double)x[i] / sqrt(sum / K + 1e-5) * (double)work->w[i];
+            const double want =
+                (double)x[i] / sqrt(sum / (double)K + 1e-5) * (double)work->w[i];
 
             if (!(fabs((double)work->dst[r * K + i] - want) <= 1e-5 * fabs(want)))
                 return false;

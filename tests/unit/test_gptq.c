@@ -87,7 +87,7 @@ static void test_factor(void **state)
     (void)state;
     assert_int_equal(gptq_factor(factor, h, work, K), ERNE_OK);
     for (int i = 0; i < K; i++)
-        damp += 0.1 * (double)h[i * K + i] / K;
+        damp += 0.1 * (double)h[i * K + i] / (double)K;
     for (int i = 0; i < K; i++)
         for (int j = i; j < K; j++) {
             const double want = (double)h[i * K + j] + (i == j ? damp : 0.0);
