@@ -205,7 +205,7 @@ int bench_words_parse(struct bench_words *words, const struct cli_list *list,
     size_t n = 1;
     int st = join(words, list, is_whole, err);
 
-    if (st < 0)
+    if (st < 0 || !words->text) /* no item, no word */
         return st;
     for (const char *c = words->text; *c; c++)
         n += *c == '\n';
@@ -215,6 +215,7 @@ int bench_words_parse(struct bench_words *words, const struct cli_list *list,
     words->data = calloc(n, sizeof(*words->data));
     if (!words->data)
         return cli_fail(err, ERNE_ENOMEM, "out of memory for option %s", option);
+    words->n = 0;
     for (char *at = words->text; n > 0; n--, at += strlen(at) + 1) {
         at[strcspn(at, "\n")] = '\0';
         if (*at == '\0')
