@@ -13,37 +13,48 @@ int cli_newfile_create(struct cli_newfile *f, const char *path, struct erne_erro
 {
     static const char suffix[] = ".part";
     const size_t n = strlen(path);
+    struct pf_file *file = NULL;
+    char *part;
     int st;
 
     /* It will be replaced, which must not happen to /dev/null. */
     if (pf_path_exists(path) && !pf_path_is_file(path))
         return cli_fail(err, ERNE_EINVAL, "%s: a %s, not a file", path,
                         pf_path_is_dir(path) ? "folder" : "device or pipe");
-    *f = (struct cli_newfile){ .path = path, .part = malloc(n + sizeof(suffix)) };
-    if (!f->part)
+    part = malloc(n + sizeof(suffix));
+    if (!part)
         return cli_fail(err, ERNE_ENOMEM, "out of memory for a file name");
-    memcpy(f->part, path, n);
-    memcpy(f->part + n, suffix, sizeof(suffix));
-    st = pf_file_open(&f->file, f->part, PF_WRITE_NEW);
+    memcpy(part, path, n);
+    memcpy(part + n, suffix, sizeof(suffix));
+    st = pf_file_open(&file, part, PF_WRITE_NEW);
     if (st < 0) {
-        cli_fail(err, st, "%s: %s", f->part, pf_last_error());
-        free(f->part); /* not ours to remove: another program may be writing it */
-        f->part = NULL;
+        cli_fail(err, st, "%s: %s", part, pf_last_error());
+        free(part); /* not ours to remove: another program may be writing it */
+        return st;
     }
-    return st;
+    *f = (struct cli_newfile){ .file = file, .path = path, .part = part };
+    return ERNE_OK;
 }
 
 int cli_newfile_wait(struct cli_newfile *f, const char *path, const char *option,
                      struct erne_error *err)
 {
-    enum { STEP_MS = 50, LIMIT_MS = 10000 };
+    enum { STEP_MS = 50, LIMIT_MS = 10000, MOST_GONE = 3 };
     struct erne_error why = { 0 };
     char part[CLI_MAX_PATH + sizeof(".part")];
     int st = cli_newfile_create(f, path, &why);
 
     snprintf(part, sizeof(part), "%s.part", path);
-    for (int ms = 0; st < 0 && pf_path_exists(part) && ms < LIMIT_MS; ms += STEP_MS) {
-        pf_sleep_us(STEP_MS * 1000);
+    /* Where it is not there after a failure it has just been given its name, and is to be
+     * had, unless that happens again and again: then it cannot be made at all. */
+    for (int ms = 0, n_gone = 0; st < 0 && ms < LIMIT_MS && n_gone < MOST_GONE;) {
+        if (pf_path_exists(part)) {
+            pf_sleep_us(STEP_MS * 1000);
+            ms += STEP_MS;
+            n_gone = 0;
+        } else {
+            n_gone++;
+        }
         st = cli_newfile_create(f, path, &why);
     }
     return st < 0 ? cli_fail(err, st, "option %s: %s", option, why.text) : st;

@@ -216,6 +216,7 @@ for run in 1 2 3 4; do # at once: each waits for the others
         --results "$scratch/results" >"$scratch/at-once.$run" 2>&1 &
 done
 wait
+cat "$scratch"/at-once.* >"$err"
 check '[ "$(wc -l <"$table")" -eq 9 ]' "not four more runs in $table"
 sed 's/"f16","f16","pp4",4/"f16","f16","pp4",x/' "$table" >"$scratch/bad.csv"
 expect 3 'bad.csv: line 2: no number: x' bench --compare "$table" "$scratch/bad.csv"
