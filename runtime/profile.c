@@ -389,11 +389,15 @@ static int read_file(struct erne_profile *profile, const char *path,
     st = pf_file_size(file, &n_bytes);
     if (n_bytes > PROFILE_MAX_BYTES)
         n_bytes = PROFILE_MAX_BYTES + 1; /* is told to be too much */
-    if (st == 0 && !(text = malloc((size_t)n_bytes + 1)))
-        st = erne_fail(err, ERNE_ENOMEM, "out of memory for %s", path);
-    else if (st < 0 || (st = pf_file_read_at(file, text, (size_t)n_bytes, 0)) < 0)
-        erne_fail(err, st, "%s: %s", path, pf_last_error());
     if (st == 0)
+        text = malloc((size_t)n_bytes + 1);
+    if (text)
+        st = pf_file_read_at(file, text, (size_t)n_bytes, 0);
+    if (st < 0)
+        erne_fail(err, st, "%s: %s", path, pf_last_error());
+    else if (!text)
+        st = erne_fail(err, ERNE_ENOMEM, "out of memory for %s", path);
+    else
         st = erne_profile_read(profile, text, (size_t)n_bytes, path, err);
     free(text);
     pf_file_close(&file);

@@ -120,6 +120,8 @@ static int list_lanes(struct erne_tune *t)
     for (size_t i = 0; t->list[i]; i++)
         if (!t->list[i]->map && (!host || is_reference(host)))
             host = t->list[i];
+    if (!host)
+        return erne_fail(t->err, ERNE_EUNSUPPORTED, "no backend for the host");
     host->devices(add_lane, t);
     for (size_t i = 0; t->list[i]; i++)
         if (t->list[i]->map && t->n_lanes < ERNE_TUNE_LANES &&

@@ -28,7 +28,7 @@ bool erne_tune_has(const struct erne_tune *t, enum erne_phase_kind kind)
  * of it; 0: none can be had. */
 static size_t read_text(struct erne_tune *t, struct erne_engine *engine)
 {
-    const size_t n_wanted = (size_t)(t->n_prompt + t->n_answer);
+    const size_t n_wanted = (size_t)t->n_prompt + (size_t)t->n_answer;
     size_t n_bytes = strlen(t->opts->text), n = 0;
     int32_t *ids;
 
@@ -51,7 +51,7 @@ static int make_tokens(struct erne_tune *t, struct erne_engine *engine)
 
     t->n_prompt = room > N_PROMPT + N_ANSWER ? N_PROMPT : room / 2;
     t->n_answer = room - t->n_prompt < N_ANSWER ? room - t->n_prompt : N_ANSWER;
-    t->tokens = calloc((size_t)(t->n_prompt + t->n_answer), sizeof(*t->tokens));
+    t->tokens = calloc((size_t)t->n_prompt + (size_t)t->n_answer, sizeof(*t->tokens));
     if (!t->tokens)
         return erne_fail(t->err, ERNE_ENOMEM, "no memory for tokens");
     if (t->opts->text && engine->tokenizer && read_text(t, engine) > 0)
