@@ -78,6 +78,24 @@ static void pack(float *packed, const struct erne_node *node, const struct shape
 
 /* -------------------------------------------------------------- attention */
 
+int64_t cpu_same_segment(const int32_t *bounds, int64_t row, int64_t end)
+{
+    int64_t n = 1;
+
+    while (row + n < end && bounds[2 * (row + n)] == bounds[2 * row] &&
+           bounds[2 * (row + n) + 1] == bounds[2 * row + 1])
+        n++;
+    return n;
+}
+
+void cpu_softmax_end(float *dst, const struct cpu_softmax *s, int64_t d)
+{
+    const float inv = 1.0f / s->total;
+
+    for (int64_t c = 0; c < d; c++)
+        dst[c] = s->out[c] * inv;
+}
+
 static void run_queries(const struct cpu_backend *cpu, const struct erne_node *node,
                         const struct shape *s, const struct run *r,
                         const struct lane *lane)
@@ -102,13 +120,9 @@ static void run_queries(const struct cpu_backend *cpu, const struct erne_node *n
             lane->rows[i].n = (int)cpu_min(ERNE_KV_PAGE, r->end - at);
         cpu->kernels.attend[ERNE_TYPE_F32](lane->rows, lane->q, r->n, &kv);
     }
-    for (int64_t i = 0; i < r->n; i++) {
-        float *dst = cpu_row(node->dst, r->row + i) + r->head * s->d;
-        const float inv = 1.0f / lane->rows[i].total;
-
-        for (int64_t c = 0; c < s->d; c++)
-            dst[c] = lane->rows[i].out[c] * inv;
-    }
+    for (int64_t i = 0; i < r->n; i++)
+        cpu_softmax_end(cpu_row(node->dst, r->row + i) + r->head * s->d, &lane->rows[i],
+                        s->d);
 }
 
 /* Queries row .. end of a head, cut where segments begin. */
@@ -121,10 +135,7 @@ static void run_unit(const struct cpu_backend *cpu, const struct erne_node *node
     for (; r.row < end; r.row += r.n) {
         r.first = bounds[2 * r.row];
         r.end = bounds[2 * r.row + 1];
-        r.n = 1;
-        while (r.row + r.n < end && bounds[2 * (r.row + r.n)] == r.first &&
-               bounds[2 * (r.row + r.n) + 1] == r.end)
-            r.n++;
+        r.n = cpu_same_segment(bounds, r.row, end);
         run_queries(cpu, node, s, &r, lane);
     }
 }

@@ -155,13 +155,9 @@ static void run_queries(const struct cpu_backend *cpu, const struct erne_node *n
 
         cpu->kernels.attend_bf16(lane->rows, lane->q, n, &kv);
     }
-    for (int64_t i = 0; i < r->n; i++) {
-        float *dst = cpu_row(node->dst, r->row + i) + r->head * s->d;
-        const float inv = 1.0f / lane->rows[i].total;
-
-        for (int64_t c = 0; c < s->d; c++)
-            dst[c] = lane->rows[i].out[c] * inv;
-    }
+    for (int64_t i = 0; i < r->n; i++)
+        cpu_softmax_end(cpu_row(node->dst, r->row + i) + r->head * s->d, &lane->rows[i],
+                        s->d);
 }
 
 /* Queries row .. end of a head, cut where segments begin. */
@@ -174,10 +170,7 @@ static void run_unit(const struct cpu_backend *cpu, const struct erne_node *node
     for (; r.row < end; r.row += r.n) {
         r.first = bounds[2 * r.row];
         r.end = bounds[2 * r.row + 1];
-        r.n = 1;
-        while (r.row + r.n < end && bounds[2 * (r.row + r.n)] == r.first &&
-               bounds[2 * (r.row + r.n) + 1] == r.end)
-            r.n++;
+        r.n = cpu_same_segment(bounds, r.row, end);
         run_queries(cpu, node, s, &r, lane);
     }
 }
