@@ -140,6 +140,8 @@ void bench_grid_deinit(struct bench *b);
 /* How an engine is opened. */
 struct erne_engine_opts bench_engine_opts(const struct bench_engine *e,
                                           const struct bench *b);
+/* Whether a backend of this name has no device of its own. */
+bool bench_is_host(const char *backend);
 /* Reads the text; opens the models, or everything the cases need. Cases that do not fit
  * their model are skipped, unless that is all of them. */
 int bench_open_engines(struct bench *b, struct erne_error *err);
@@ -160,7 +162,7 @@ int bench_run(struct bench *b, struct erne_error *err);
 
 /* ---------------------------------------------------------- bench_memory.c */
 
-/* Fills in the cases' peak_bytes: each runs once in a copy of this process, in which
+/* Fills in the cases' peak_bytes: each runs in a copy of this process, in which
  * nothing else does. Before anything is opened. */
 void bench_measure_memory(struct bench *b);
 

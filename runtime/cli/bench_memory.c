@@ -40,9 +40,7 @@ static void run_alone(void *arg, void *out)
  * test's. */
 static bool compiles(const struct bench_engine *e)
 {
-    return e->device ||
-           (strcmp(e->backend, "auto") != 0 && strcmp(e->backend, "cpu") != 0 &&
-            strcmp(e->backend, "reference") != 0);
+    return e->device || (strcmp(e->backend, "auto") != 0 && !bench_is_host(e->backend));
 }
 
 /* 0: not known. */

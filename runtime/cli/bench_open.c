@@ -92,6 +92,11 @@ int bench_open_lane(struct bench_lane *lane, const struct bench *b,
     return erne_session_create(&lane->session, lane->engine->model.engine, &opts, err);
 }
 
+bool bench_is_host(const char *backend)
+{
+    return strcmp(backend, "cpu") == 0 || strcmp(backend, "reference") == 0;
+}
+
 static int note_device(void *user, const struct erne_device_info *info)
 {
     struct bench *b = user;
@@ -100,7 +105,7 @@ static int note_device(void *user, const struct erne_device_info *info)
     struct cli_text text = { b->devices, b->devices ? strlen(b->devices) : 0, 0 };
     int st;
 
-    if (strcmp(info->backend, "cpu") == 0 || strcmp(info->backend, "reference") == 0)
+    if (bench_is_host(info->backend))
         return ERNE_OK;
     text.cap = text.n ? text.n + 1 : 0;
     snprintf(line, sizeof(line), "%s%s", text.n ? ", " : "", info->name);
