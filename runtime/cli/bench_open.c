@@ -114,6 +114,15 @@ static int note_device(void *user, const struct erne_device_info *info)
     return st;
 }
 
+/* A driver that no case runs on is not even loaded: that takes time, and it may crash. */
+static int note_devices(struct bench *b, struct erne_error *err)
+{
+    for (size_t i = 0; i < b->n_engines; i++)
+        if (b->engines[i].device || !bench_is_host(b->engines[i].backend))
+            return erne_devices(note_device, b, err);
+    return ERNE_OK;
+}
+
 static int read_text(struct bench *b, struct erne_error *err)
 {
     if (b->args->prompt_file)
@@ -187,7 +196,7 @@ int bench_open(struct bench *b, struct erne_error *err)
     if (st == ERNE_OK)
         st = bench_probe_init(&b->probe, err);
     if (st == ERNE_OK)
-        st = erne_devices(note_device, b, err);
+        st = note_devices(b, err);
     if (st == ERNE_OK)
         st = prepare_all(b, err);
     for (size_t i = 0; st == ERNE_OK && i < b->n_lanes; i++)

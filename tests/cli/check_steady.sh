@@ -1,8 +1,9 @@
 #!/bin/sh
 # check_steady.sh ERNE_PROGRAM TESTS_FOLDER -- a token of decode takes nothing from the
 # system: 64 tokens more make no more system calls but those by which threads wait for
-# each other, and no more allocations. Without strace and valgrind, or where they may not
-# look: 77, skipped.
+# each other, and no more allocations. One in every two tokens would be 32: fewer are the
+# start's own, which differ from run to run with what else the machine does. Without
+# strace and valgrind, or where they may not look: 77, skipped.
 # shellcheck disable=SC2016 source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -35,10 +36,10 @@ count_allocations() {
 tokens=68 && count_calls && few=$calls
 tokens=132 && count_calls
 echo "system calls: $few of 68 tokens, $calls of 132"
-check '[ "$calls" -le $((few + 16)) ]' "64 tokens made $((calls - few)) system calls"
+check '[ "$calls" -le $((few + 31)) ]' "64 tokens made $((calls - few)) system calls"
 tokens=68 && count_allocations && few=$allocations
 tokens=132 && count_allocations
 echo "allocations: $few of 68 tokens, $allocations of 132"
-check '[ "$allocations" -le $((few + 16)) ]' \
+check '[ "$allocations" -le $((few + 31)) ]' \
     "64 tokens allocated $((allocations - few)) times"
 finish
