@@ -22,7 +22,7 @@ test_packages='clang g++ git libavcodec-dev libavformat-dev libavutil-dev
     mesa-vulkan-drivers ocl-icd-libopencl1 pocl-opencl-icd spirv-tools
     vulkan-validationlayers'
 # Of tests that are left out without them; not every Debian has these.
-extra_packages='oclgrind'
+extra_packages='oclgrind strace valgrind'
 
 # What `test` builds and runs; CMakePresets.json describes each. The cheap and special
 # ones come first, dev, which has all the tests and the sanitizers, last.
