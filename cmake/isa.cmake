@@ -1,9 +1,16 @@
 # The suffix of a kernel file decides its compiler flags: level_avx2.c is built for AVX2.
 # A file whose instruction set the target lacks compiles to an empty init.
+include(CheckCCompilerFlag)
 set(ERNE_ISAS "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
-  set(ERNE_ISAS avx2 avx512)
+  set(ERNE_ISAS avx2 avxvnni avx512)
   set(ERNE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
+  check_c_compiler_flag(-mavxvnni ERNE_HAVE_MAVXVNNI) # gcc 10 has it not
+  if(ERNE_HAVE_MAVXVNNI)
+    set(ERNE_ISA_FLAGS_avxvnni ${ERNE_ISA_FLAGS_avx2} -mavxvnni)
+  endif()
+  set(ERNE_ISA_FLAGS_avx512ymm ${ERNE_ISA_FLAGS_avx2} -mavx512f -mavx512vl -mavx512vnni
+      -mprefer-vector-width=256)
   set(ERNE_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma
       -mf16c -mprefer-vector-width=512)
   set(ERNE_ISA_FLAGS_avx512bf16 ${ERNE_ISA_FLAGS_avx512} -mavx512bf16)

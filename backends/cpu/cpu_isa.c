@@ -3,8 +3,24 @@
 #include "backends/cpu/cpu_kernels.h"
 
 #include <string.h>
+#if defined(__x86_64__) && defined(ERNE_CPU_HAS)
+#include <cpuid.h>
+#endif
 
 #include "platforms/platform.h"
+
+/* Asked of the processor: clang 14 does not know the name. The system saves the registers
+ * if it does so for AVX2. */
+bool cpu_isa_has_avx_vnni(void)
+{
+#if defined(__x86_64__) && defined(ERNE_CPU_HAS)
+    unsigned eax, ebx, ecx, edx;
+    return ERNE_CPU_HAS("avx2") && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
+           (eax >> 4 & 1) != 0;
+#else
+    return false;
+#endif
+}
 
 /* ERNE_CPU_HAS also asks whether the operating system saves the registers. F16C is not
  * asked for: every processor with AVX2 has it. */
@@ -16,7 +32,7 @@ enum cpu_isa cpu_isa_detect(void)
     if (!ERNE_CPU_HAS("avx512f") || !ERNE_CPU_HAS("avx512bw") ||
         !ERNE_CPU_HAS("avx512dq") || !ERNE_CPU_HAS("avx512vl") ||
         !ERNE_CPU_HAS("avx512vnni"))
-        return CPU_ISA_AVX2;
+        return cpu_isa_has_avx_vnni() ? CPU_ISA_AVXVNNI : CPU_ISA_AVX2;
     return CPU_ISA_AVX512;
 #elif defined(__aarch64__)
     return pf_cpu_has_arm_dot() ? CPU_ISA_NEON : CPU_ISA_C;

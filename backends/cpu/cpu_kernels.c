@@ -11,6 +11,10 @@ void cpu_kernels_init(struct cpu_kernels *k, enum cpu_isa isa)
 #endif
     if (isa >= CPU_ISA_AVX2)
         cpu_kernels_init_avx2(k);
+    if (isa >= CPU_ISA_AVXVNNI && cpu_isa_has_avx_vnni())
+        cpu_kernels_init_avxvnni(k);
+    else if (isa >= CPU_ISA_AVXVNNI)
+        cpu_kernels_init_avx512ymm(k);
     if (isa >= CPU_ISA_AVX512)
         cpu_kernels_init_avx512(k);
     if (isa >= CPU_ISA_AVX512 && cpu_isa_has_bf16()) {

@@ -131,6 +131,8 @@ struct cpu_kernels {
 void cpu_kernels_init_c(struct cpu_kernels *k);
 void cpu_kernels_init_neon(struct cpu_kernels *k);
 void cpu_kernels_init_avx2(struct cpu_kernels *k);
+void cpu_kernels_init_avxvnni(struct cpu_kernels *k);
+void cpu_kernels_init_avx512ymm(struct cpu_kernels *k);
 void cpu_kernels_init_avx512(struct cpu_kernels *k);
 void cpu_kernels_init_avx512bf16(struct cpu_kernels *k);
 void cpu_kernels_init_attend_bf16(struct cpu_kernels *k);
@@ -147,6 +149,7 @@ void cpu_kernels_init_attend_bf16(struct cpu_kernels *k);
     X(C, c)             \
     CPU_ISA_ARM(X)      \
     X(AVX2, avx2)       \
+    X(AVXVNNI, avxvnni) \
     X(AVX512, avx512)
 
 enum cpu_isa {
@@ -158,6 +161,9 @@ enum cpu_isa {
 
 /* The highest level of this processor under this operating system. */
 enum cpu_isa cpu_isa_detect(void);
+/* Whether avxvnni has the instructions that it is named after. Other processors with
+ * avx512 run it in AVX-512's encoding of the same ones. */
+bool cpu_isa_has_avx_vnni(void);
 /* The highest level with instructions for bf16 besides. */
 bool cpu_isa_has_bf16(void);
 const char *cpu_isa_name(enum cpu_isa isa);

@@ -114,8 +114,8 @@ struct erne_engine_opts {
      * to be fastest, if cache_dir has that, and else the CPU. */
     const char *backend;
     const char *device;    /* "vulkan:1": instead of backend, or of its device; or NULL */
-    const char *isa;       /* highest CPU level to use: "auto", "c", "avx2", "avx512";
-                              "neon" on ARM */
+    const char *isa;       /* highest CPU level to use: "auto", "c", "avx2",
+                              "avxvnni", "avx512"; "neon" on ARM */
     int n_threads;         /* 0: one a physical core */
     bool check_hashes;     /* verify every tensor's hash before use (reads the file) */
     const char *cache_dir; /* for compiled kernels and what is known of devices; NULL */

@@ -31,6 +31,7 @@ static const struct setup machines[] = {
     { .backend = "reference", .isa = "auto" },
     { .backend = "cpu", .isa = "c" },
     { .backend = "cpu", .isa = "avx2" },
+    { .backend = "cpu", .isa = "avxvnni" },
     { .backend = "cpu", .isa = "avx512" },
 };
 /* What each case is converted to: floats first. */

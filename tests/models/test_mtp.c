@@ -161,7 +161,7 @@ static void check_same(const struct golden *g, struct setup *setup)
 
 static void test_lossless(void **state)
 {
-    static const char *const levels[] = { "c", "avx2", "avx512" };
+    static const char *const levels[] = { "c", "avx2", "avxvnni", "avx512" };
 
     for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++)
         for (size_t k = 0; k < sizeof levels / sizeof levels[0]; k++) {

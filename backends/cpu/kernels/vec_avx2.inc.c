@@ -1,8 +1,18 @@
 /* vec_avx2.inc.c -- the vectors of the portable kernels in AVX2, FMA and F16C: eight
- * lanes. What each function means is said in vec_c.inc.c. */
+ * lanes, with the dot products of AVX-VNNI or AVX-512 where the file is built for either.
+ * What each function means is said in vec_c.inc.c. */
 /* clang-format off: a table of one-line functions */
 enum { VL = 8 };
+#if defined(__AVXVNNI__)
+#define DOT_U8_I8 _mm256_dpbusd_avx_epi32
+#elif defined(__AVX512VNNI__)
+#define DOT_U8_I8 _mm256_dpbusd_epi32
+#endif
+#ifdef DOT_U8_I8
+enum { W8_ZERO = 128 };   /* it multiplies unsigned by signed: w8 codes are shifted */
+#else
 enum { W8_ZERO = 0 };
+#endif
 
 typedef __m256 vf;
 typedef __m256i vi;
@@ -118,6 +128,15 @@ static inline vi i_bits(vi a, int shift, uint8_t mask)
     return _mm256_and_si256(_mm256_srli_epi32(a, shift), _mm256_set1_epi8((char)mask));
 }
 
+#ifdef DOT_U8_I8
+static inline vi i_unpack_w8(vi a)
+{
+    return _mm256_xor_si256(a, _mm256_set1_epi8((char)W8_ZERO));
+}
+
+static inline vi i_dot_u4(vi acc, vi w, vi x) { return DOT_U8_I8(acc, w, x); }
+static inline vi i_dot_w8(vi acc, vi w, vi x) { return DOT_U8_I8(acc, w, x); }
+#else
 static inline vi i_unpack_w8(vi a) { return a; }
 
 /* Pairs are summed in 16 bits first: at most 2 x 15 x 127, no saturation. */
@@ -132,6 +151,8 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
 {
     return i_dot_u4(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
 }
+
+#endif
 
 /* Four sums that stay in registers in a loop: gcc 12 would store them in every turn. */
 #define I_PIN(a, b, c, d) __asm__("" : "+x"(a), "+x"(b), "+x"(c), "+x"(d));
