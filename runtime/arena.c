@@ -20,6 +20,11 @@ void erne_arena_deinit(struct erne_arena *arena)
     *arena = (struct erne_arena){ 0 };
 }
 
+void erne_arena_leave(struct erne_arena *arena)
+{
+    *arena = (struct erne_arena){ 0 };
+}
+
 void *erne_arena_push(struct erne_arena *arena, size_t n_bytes, size_t align)
 {
     size_t start = (arena->used + align - 1) & ~(align - 1);

@@ -18,6 +18,8 @@ struct erne_arena {
 /* Takes a block of n_bytes pages-backed zeroed memory. ENOMEM. */
 int erne_arena_init(struct erne_arena *arena, size_t cap);
 void erne_arena_deinit(struct erne_arena *arena);
+/* The same, but the memory stays, since someone else works with it for good. */
+void erne_arena_leave(struct erne_arena *arena);
 /* n_bytes at a multiple of align (a power of two); NULL when full, or while counting. */
 void *erne_arena_push(struct erne_arena *arena, size_t n_bytes, size_t align);
 

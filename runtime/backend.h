@@ -17,6 +17,10 @@ enum { ERNE_MAX_BACKENDS = 8 };
 struct erne_backend {
     const struct erne_backend_fns *fns;
     uint32_t refused_ops; /* bit 1 << op: the planner offers none; from a verification */
+    /* The device was lost in the middle of work that does not end, on the host's memory:
+     * what was mapped is the device's for good, neither to be freed nor to be used. Set
+     * by `unmap`, at the latest. */
+    bool keeps_memory;
     struct erne_expert_cache *experts; /* the engine's; NULL: all are in memory. Only host
                                           memory has one: devices get no experts then */
 };
@@ -112,7 +116,8 @@ struct erne_backend_fns {
      * Counted: what was mapped twice is unmapped twice. After ENOMEM or EUNSUPPORTED the
      * node goes to the next backend. */
     int (*map)(struct erne_backend *be, const struct erne_range *range);
-    /* base: of a range that is mapped. Also called after the device was lost. */
+    /* base: of a range that is mapped. Also called after the device was lost; sets
+     * be->keeps_memory where it may still be at work. */
     void (*unmap)(struct erne_backend *be, const void *base);
     /* Bytes inside a mapped range, from and to the host; nothing to do where both share
      * memory. upload returns when the host may write there again; download when the bytes

@@ -419,6 +419,8 @@ void erne_engine_close(struct erne_engine **engine)
 
     if (!e)
         return;
+    if (erne_engine_keeps_memory(e))
+        e->file.map.data = NULL; /* stays mapped */
     for (int i = 0; i < e->n_opened; i++)
         e->opened[i].be->fns->close(e->opened[i].be);
     erne_expert_cache_close(&e->experts);
@@ -446,8 +448,9 @@ static int fail_lost(const struct erne_opened *o, struct erne_error *err)
                      erne_status_text(ERNE_EDEVICE));
 }
 
-/* Whether be is a device that was not known to be lost; it is from now on. */
-static bool lose(struct erne_engine *e, const struct erne_backend *be)
+/* Whether be is a device that was not known to be lost; it is from now on. st: what it
+ * failed with. */
+static bool lose(struct erne_engine *e, const struct erne_backend *be, int st)
 {
     struct erne_opened *o = be && erne_backend_is_device(be) ? opened_of(e, be) : NULL;
     char line[128];
@@ -455,8 +458,10 @@ static bool lose(struct erne_engine *e, const struct erne_backend *be)
     if (!o || o->is_lost)
         return false;
     o->is_lost = true;
-    snprintf(line, sizeof(line), "%s:%d was lost, or did not answer in time%s",
-             be->fns->name, o->device, e->fallback ? ": going on without it" : "");
+    snprintf(line, sizeof(line), "%s:%d %s%s%s", be->fns->name, o->device,
+             st == ERNE_EDEVICE ? "was lost, or did not answer in time" : "failed: ",
+             st == ERNE_EDEVICE ? "" : erne_status_text(st),
+             e->fallback ? ": going on without it" : "");
     if (e->log)
         e->log(e->log_user, ERNE_LOG_WARN, line);
     return true;
@@ -494,7 +499,7 @@ int erne_engine_plan(struct erne_engine *engine, struct erne_plan *plan,
         if (st == 0)
             st =
                 erne_plan_init(plan, graph, backends, engine->log, engine->log_user, err);
-    } while (st == ERNE_EDEVICE && lose(engine, plan->failed) && engine->fallback);
+    } while (st == ERNE_EDEVICE && lose(engine, plan->failed, st) && engine->fallback);
     pf_mutex_unlock(engine->run_lock);
     return st;
 }
@@ -513,6 +518,27 @@ static const struct erne_opened *find_lost(struct erne_engine *e,
     return NULL;
 }
 
+bool erne_engine_keeps_memory(const struct erne_engine *engine)
+{
+    bool keeps = false;
+
+    for (int i = 0; i < engine->n_opened; i++)
+        keeps = keeps || engine->opened[i].be->keeps_memory;
+    return keeps;
+}
+
+/* What is to be made of a failed run. Where sessions may go on without a device, none is
+ * asked again that has no memory left, or cannot do what it had taken. */
+static int judge(struct erne_engine *e, const struct erne_plan *plan, int st,
+                 struct erne_error *err)
+{
+    if (st == ERNE_ECANCELLED || (st != ERNE_EDEVICE && !e->fallback))
+        return st;
+    if (lose(e, plan->failed, st))
+        st = fail_lost(opened_of(e, plan->failed), err);
+    return st;
+}
+
 int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
                     const struct erne_step *step, struct erne_error *err)
 {
@@ -522,8 +548,8 @@ int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
     pf_mutex_lock(engine->run_lock);
     lost = find_lost(engine, plan);
     st = lost ? fail_lost(lost, err) : erne_plan_run(plan, step, err);
-    if (st == ERNE_EDEVICE && !lost)
-        lose(engine, plan->failed);
+    if (st < 0 && !lost)
+        st = judge(engine, plan, st, err);
     pf_mutex_unlock(engine->run_lock);
     return st;
 }

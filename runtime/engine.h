@@ -67,6 +67,8 @@ int erne_engine_claim(struct erne_engine *engine, uint64_t n_bytes,
                       struct erne_error *err);
 void erne_engine_unclaim(struct erne_engine *engine, uint64_t n_bytes);
 
+/* Whether a lost device does not let go of memory that it was given. */
+bool erne_engine_keeps_memory(const struct erne_engine *engine);
 /* Whether a device may be lost, and sessions are to go on then. */
 bool erne_engine_may_fall_back(const struct erne_engine *engine);
 

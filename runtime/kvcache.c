@@ -26,6 +26,14 @@ int erne_kv_type_parse(enum erne_type *out, const char *name)
     return ERNE_EINVAL;
 }
 
+static int fail_memory(const struct erne_kvcache *kv, struct erne_error *err)
+{
+    return erne_fail(err, ERNE_ENOMEM,
+                     "no memory for a KV cache of %d positions "
+                     "(%zu MiB)",
+                     kv->n_ctx, kv->memory_bytes >> 20);
+}
+
 int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *desc,
                       int32_t n_ctx, enum erne_type type, struct erne_error *err)
 {
@@ -42,13 +50,10 @@ int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *des
     kv->free_pages = calloc((size_t)kv->n_pages, sizeof(*kv->free_pages));
     kv->states = calloc(2 * (size_t)kv->n_layers, sizeof(*kv->states));
     if (!kv->memory || !kv->table || !kv->free_pages || !kv->states) {
-        const size_t n_bytes = kv->memory_bytes;
+        const int st = fail_memory(kv, err);
 
         erne_kvcache_deinit(kv);
-        return erne_fail(err, ERNE_ENOMEM,
-                         "no memory for a KV cache of %d positions "
-                         "(%zu MiB)",
-                         n_ctx, n_bytes >> 20);
+        return st;
     }
     while (kv->n_free < kv->n_pages) {
         kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
@@ -66,6 +71,17 @@ void erne_kvcache_deinit(struct erne_kvcache *kv)
     free(kv->free_pages);
     free(kv->states);
     *kv = (struct erne_kvcache){ 0 };
+}
+
+void erne_kvcache_leave(struct erne_kvcache *kv)
+{
+    kv->memory = NULL;
+}
+
+int erne_kvcache_take(struct erne_kvcache *kv, struct erne_error *err)
+{
+    kv->memory = pf_pages_alloc(kv->memory_bytes);
+    return kv->memory ? 0 : fail_memory(kv, err);
 }
 
 void erne_kvcache_forget_devices(struct erne_kvcache *kv)

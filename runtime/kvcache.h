@@ -37,6 +37,10 @@ int erne_kv_type_parse(enum erne_type *out, const char *name);
 int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *desc,
                       int32_t n_ctx, enum erne_type type, struct erne_error *err);
 void erne_kvcache_deinit(struct erne_kvcache *kv);
+/* Leaves its memory to a device that works with it for good. */
+void erne_kvcache_leave(struct erne_kvcache *kv);
+/* Takes other memory instead of what it left, undefined contents. ENOMEM. */
+int erne_kvcache_take(struct erne_kvcache *kv, struct erne_error *err);
 
 /* First byte of a layer's keys (v = false) or values, and where these are up to date. */
 void *erne_kvcache_layer(const struct erne_kvcache *kv, int layer, bool v);

@@ -27,21 +27,27 @@ int erne_mappings_add(struct erne_mappings *m, struct erne_backend *be,
     return 0;
 }
 
-/* Unmaps the last ones, so that n are left. */
-static void cut(struct erne_mappings *m, size_t n)
+/* Unmaps the last ones, so that n are left. True: a device keeps some of them. */
+static bool cut(struct erne_mappings *m, size_t n)
 {
+    bool kept = false;
+
     while (m->n > n) {
         const struct erne_mapped *last = &m->items[--m->n];
 
         last->be->fns->unmap(last->be, last->base);
+        kept = kept || last->be->keeps_memory;
     }
+    return kept;
 }
 
-void erne_mappings_deinit(struct erne_mappings *m)
+bool erne_mappings_deinit(struct erne_mappings *m)
 {
-    cut(m, 0);
+    const bool kept = cut(m, 0);
+
     free(m->items);
     *m = (struct erne_mappings){ 0 };
+    return kept;
 }
 
 static int by_address(const void *a, const void *b)

@@ -22,6 +22,7 @@ int erne_mappings_add(struct erne_mappings *m, struct erne_backend *be,
                       const struct erne_range *range);
 /* The weights and the state that a placed node uses. */
 int erne_mappings_add_node(struct erne_mappings *m, const struct erne_node *node);
-void erne_mappings_deinit(struct erne_mappings *m);
+/* True: a device keeps what was mapped (erne_backend.keeps_memory). */
+bool erne_mappings_deinit(struct erne_mappings *m);
 
 #endif

@@ -130,8 +130,7 @@ int erne_node_trial_init(struct erne_node_trial *t, const struct erne_node *like
 void erne_node_trial_deinit(struct erne_node_trial *t)
 {
     erne_node_withdraw(&t->node);
-    erne_mappings_deinit(&t->maps);
-    if (t->memory)
+    if (!erne_mappings_deinit(&t->maps) && t->memory)
         pf_pages_free(t->memory, t->n_bytes);
     free(t->row);
 }

@@ -88,10 +88,10 @@ static int offer_room(struct erne_plan *plan, struct erne_backend *be,
         st = erne_mappings_add_node(&plan->maps, node);
         if (st < 0)
             erne_node_withdraw(node);
-        if (st == ERNE_ENOMEM || st == ERNE_EUNSUPPORTED) {
-            *why = ": no memory";
-            st = 1;
-        }
+    }
+    if (erne_backend_is_device(be) && (st == ERNE_ENOMEM || st == ERNE_EUNSUPPORTED)) {
+        *why = ": no memory";
+        st = 1;
     }
     if (st == ERNE_EDEVICE)
         plan->failed = be;
@@ -365,9 +365,11 @@ void erne_plan_deinit(struct erne_plan *plan)
 {
     for (size_t i = 0; plan->graph && i < plan->graph->n_nodes; i++)
         erne_node_withdraw(&plan->graph->nodes[i]);
-    erne_mappings_deinit(&plan->maps);
+    if (erne_mappings_deinit(&plan->maps))
+        erne_arena_leave(&plan->step);
+    else
+        erne_arena_deinit(&plan->step);
     erne_itinerary_deinit(&plan->route);
-    erne_arena_deinit(&plan->step);
     free(plan->order);
     *plan = (struct erne_plan){ 0 };
 }

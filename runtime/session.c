@@ -113,6 +113,15 @@ static void unplan_all(struct erne_session *s)
     s->last_logits = NULL;
 }
 
+/* Whether the KV cache has no memory any more, because a device does not let go of it.
+ * Once there are no plans. */
+static bool leave_cache(struct erne_session *s)
+{
+    if (s->kv.store.is_mapped && erne_engine_keeps_memory(s->engine))
+        erne_kvcache_leave(&s->kv);
+    return !s->kv.memory;
+}
+
 /* Activations of a phase, of whose logits only n_out rows are ever asked for. */
 static uint64_t phase_bytes(const struct erne_phase *phase,
                             const struct erne_model_desc *desc, int32_t n_out)
@@ -212,6 +221,7 @@ void erne_session_destroy(struct erne_session **session)
     if (!s)
         return;
     unplan_all(s);
+    leave_cache(s);
     erne_engine_unclaim(s->engine, s->claimed);
     erne_kvcache_deinit(&s->kv);
     erne_sampler_deinit(&s->sampler);
@@ -304,6 +314,8 @@ static int renew(struct erne_session *s, int32_t n_past, struct erne_error *err)
 {
     s->is_stale = true;
     unplan_all(s);
+    if (leave_cache(s))
+        ERNE_TRY(erne_kvcache_take(&s->kv, err));
     erne_kvcache_forget_devices(&s->kv);
     ERNE_TRY(plan_all(s, err));
     ERNE_TRY(run_steps(s, 0, n_past, NULL, err));

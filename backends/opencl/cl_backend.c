@@ -18,6 +18,7 @@ static void cl_close(struct erne_backend *be)
 
     if (!cl)
         return;
+    cl_queue_settle(&cl->dev);
     cl_memory_deinit(&cl->memory, &cl->dev);
     cl_programs_deinit(&cl->programs, &cl->dev);
     cl_device_close(&cl->dev);
@@ -117,7 +118,11 @@ static int cl_map(struct erne_backend *be, const struct erne_range *range)
 
 static void cl_unmap(struct erne_backend *be, const void *base)
 {
-    cl_memory_unmap(&cl_of(be)->memory, &cl_of(be)->dev, base);
+    struct cl_device *dev = &cl_of(be)->dev;
+
+    cl_queue_settle(dev);
+    be->keeps_memory = dev->is_given_up; /* copies are from and to the host's memory */
+    cl_memory_unmap(&cl_of(be)->memory, dev, base);
 }
 
 static int cl_upload(struct erne_backend *be, const void *host, size_t n_bytes)

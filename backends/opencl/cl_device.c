@@ -14,7 +14,7 @@
 enum { MAX_PLATFORMS = 16, MAX_DEVICES = 32 };
 /* What the kernels count on: work-items of a group, and bytes that they share. */
 enum { LEAST_GROUP = 64, LEAST_LOCAL = 16384 };
-enum { TIME_LIMIT_MS = 60000 };
+enum { TIME_LIMIT_MS = 60 * 1000, TIME_LIMIT_CPU_MS = 1800 * 1000 };
 
 /* As the systems call it; the first that is there. */
 static const char *const loader_names[] = { "libOpenCL.so.1", "OpenCL.dll",
@@ -126,6 +126,8 @@ static int find_facts(struct cl_device *dev, const struct erne_backend_opts *opt
     cl_bool unified = CL_FALSE;
     cl_uint align_bits = 0, vector = 1, n_units = 1;
     cl_ulong max_alloc = 0;
+    cl_device_type type = 0;
+    int limit_ms = opts->time_limit_ms;
 
     ERNE_TRY(get_text(dev, CL_DEVICE_NAME, dev->name));
     ERNE_TRY(get_text(dev, CL_DRIVER_VERSION, dev->driver));
@@ -134,6 +136,7 @@ static int find_facts(struct cl_device *dev, const struct erne_backend_opts *opt
     GET(dev, CL_DEVICE_MAX_MEM_ALLOC_SIZE, max_alloc);
     GET(dev, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT, vector);
     GET(dev, CL_DEVICE_MAX_COMPUTE_UNITS, n_units);
+    GET(dev, CL_DEVICE_TYPE, type);
     dev->n_units = (int)n_units;
     dev->on_host = unified && !(fault && fault->no_host_memory);
     dev->host_align = align_bits >= 8 ? align_bits / 8 : 1;
@@ -143,9 +146,10 @@ static int find_facts(struct cl_device *dev, const struct erne_backend_opts *opt
     dev->vector = vector >= 16 ? 16 : vector >= 8 ? 8 : 1;
     if (opts->isa && strcmp(opts->isa, "scalar") == 0)
         dev->vector = 1;
-    dev->time_limit_ns =
-        (uint64_t)(opts->time_limit_ms > 0 ? opts->time_limit_ms : (int)TIME_LIMIT_MS);
-    dev->time_limit_ns *= 1000000u;
+    if (limit_ms <= 0)
+        limit_ms = type & CL_DEVICE_TYPE_CPU ? TIME_LIMIT_CPU_MS : TIME_LIMIT_MS;
+    dev->is_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
+    dev->time_limit_ns = (uint64_t)limit_ms * 1000000u;
     return 0;
 }
 
@@ -266,11 +270,12 @@ int cl_device_open(struct cl_device *dev, const struct erne_backend_opts *opts,
 
 void cl_device_close(struct cl_device *dev)
 {
-    if (dev->queue)
-        dev->fn.api.clReleaseCommandQueue(dev->queue);
-    if (dev->context)
-        dev->fn.api.clReleaseContext(dev->context);
-    pf_lib_close(&dev->loader);
+    CL_RELEASE(dev, CommandQueue, dev->queue);
+    CL_RELEASE(dev, Context, dev->context);
+    if (dev->is_hung)
+        pf_lib_keep(&dev->loader); /* the driver still works */
+    else
+        pf_lib_close(&dev->loader);
 }
 
 /* ------------------------------------------------------------------- list */
@@ -303,11 +308,9 @@ static int show(struct cl_device *dev, int index,
     const struct erne_backend_opts opts = { .isa = "auto" };
     char uuid[2 * CL_UUID_SIZE_KHR + 1];
     cl_ulong memory = 0;
-    cl_device_type type = 0;
 
     ERNE_TRY(find_facts(dev, &opts));
     GET(dev, CL_DEVICE_GLOBAL_MEM_SIZE, memory);
-    GET(dev, CL_DEVICE_TYPE, type);
     get_uuid(dev, index, uuid);
     const struct erne_device_info info = { .backend = "opencl",
                                            .index = index,
@@ -317,7 +320,7 @@ static int show(struct cl_device *dev, int index,
                                            .detail = dev->version,
                                            .memory_bytes = memory,
                                            .shares_memory = dev->on_host,
-                                           .is_software = type & CL_DEVICE_TYPE_CPU };
+                                           .is_software = dev->is_cpu };
     return visit(user, &info);
 }
 

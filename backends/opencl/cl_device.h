@@ -26,10 +26,12 @@ struct cl_device {
     size_t host_align;  /* of host memory that is used in place; a power of two */
     int n_units;        /* compute units */
     int vector;         /* floats that one work-item had best keep side by side */
+    bool is_cpu;        /* a processor, which may take long for a step */
     bool on_host;       /* the processor itself, or one that shares its memory */
     uint64_t time_limit_ns;
-    bool is_lost; /* once true, nothing more is asked of it */
-    bool is_hung; /* lost because it did not answer in time */
+    bool is_lost;     /* once true, nothing more is asked of it */
+    bool is_hung;     /* lost while it still works: what it uses must stay */
+    bool is_given_up; /* has been waited for since, in vain */
 };
 
 /* Opens device number opts->device of those that cl_device_visit counts. EUNSUPPORTED
@@ -44,6 +46,13 @@ int cl_device_visit(int (*visit)(void *user, const struct erne_device_info *info
 
 /* An OpenCL result as a status; remembers that the device is lost. */
 int cl_device_status(struct cl_device *dev, cl_int result);
+
+/* Gives an object back, if there is one, and if nothing works with it for ever. */
+#define CL_RELEASE(dev, name, object)                \
+    do {                                             \
+        if ((object) && !(dev)->is_hung)             \
+            (dev)->fn.api.clRelease##name((object)); \
+    } while (0)
 
 /* Calls through the device's table and forward a failure as a status. */
 #define CL_TRY(dev, name, ...)                                \

@@ -21,7 +21,8 @@ struct cl_fault {
     void *user;
     const char *loader;  /* instead of the system's; NULL: the system's */
     bool no_host_memory; /* as if the device could not use host memory */
-    bool hang;           /* as if no command ever ended */
+    bool hang;           /* as if no command ended in time */
+    bool impatient;      /* for what hangs no longer is waited than the time limit */
     size_t max_alloc;    /* the most that a buffer may have; 0: what the device says */
 };
 

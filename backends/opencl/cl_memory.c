@@ -115,7 +115,7 @@ static int fill_piece(struct cl_device *dev, const struct piece *piece,
 static void release_range(struct cl_range *range, struct cl_device *dev)
 {
     for (size_t i = 0; i < range->n_pieces; i++)
-        dev->fn.api.clReleaseMemObject(range->pieces[i].mem);
+        CL_RELEASE(dev, MemObject, range->pieces[i].mem);
     free(range->pieces);
 }
 
@@ -144,7 +144,7 @@ static int make_piece(struct piece *piece, struct cl_device *dev,
         return 0;
     st = fill_piece(dev, piece, host);
     if (st < 0) {
-        dev->fn.api.clReleaseMemObject(piece->mem);
+        CL_RELEASE(dev, MemObject, piece->mem);
         piece->mem = NULL;
     }
     return st;
@@ -287,8 +287,7 @@ int cl_memory_reserve_scratch(struct cl_memory *memory, struct cl_device *dev,
                 NULL);
     erne_memory_use_take(&memory->use, n_bytes, false);
     erne_memory_use_give(&memory->use, memory->scratch_bytes, false);
-    if (memory->scratch)
-        dev->fn.api.clReleaseMemObject(memory->scratch);
+    CL_RELEASE(dev, MemObject, memory->scratch);
     memory->scratch = scratch;
     memory->scratch_bytes = n_bytes;
     return 0;
@@ -299,6 +298,5 @@ void cl_memory_deinit(struct cl_memory *memory, struct cl_device *dev)
     for (size_t i = 0; i < memory->n_ranges; i++)
         release_range(&memory->ranges[i], dev);
     free(memory->ranges);
-    if (memory->scratch)
-        dev->fn.api.clReleaseMemObject(memory->scratch);
+    CL_RELEASE(dev, MemObject, memory->scratch);
 }

@@ -71,9 +71,9 @@ int cl_programs_init(struct cl_programs *p, const struct erne_backend_opts *opts
 void cl_programs_deinit(struct cl_programs *p, struct cl_device *dev)
 {
     for (size_t i = 0; i < p->n_kernels; i++)
-        dev->fn.api.clReleaseKernel(p->kernels[i].kernel);
+        CL_RELEASE(dev, Kernel, p->kernels[i].kernel);
     for (size_t i = 0; i < p->n_programs; i++)
-        dev->fn.api.clReleaseProgram(p->programs[i].program);
+        CL_RELEASE(dev, Program, p->programs[i].program);
     free(p->kernels);
     free(p->programs);
     free(p->cache_dir);

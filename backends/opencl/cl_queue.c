@@ -31,17 +31,43 @@ static int poll_event(struct cl_device *dev, cl_event event)
     return 0;
 }
 
-/* Straight to the driver: what failed may well have been a test's doing. */
-void cl_queue_drain(struct cl_device *dev)
+/* Whether all that was started ends, however short the limit. Straight to the driver:
+ * what failed may well have been a test's doing. */
+static bool ends(const struct cl_device *dev)
 {
+    enum { PAUSE_US = 200 };
+    const uint64_t least_ns = dev->fn.fault && dev->fn.fault->impatient ? 0 : 5000000000u;
+    const uint64_t ns = dev->time_limit_ns > least_ns ? dev->time_limit_ns : least_ns;
+    const uint64_t start = pf_time_ns();
+    cl_int state = CL_QUEUED;
     cl_event event;
 
-    if (dev->is_hung || dev->fn.api.clEnqueueMarkerWithWaitList(dev->queue, 0, NULL,
-                                                                &event) != CL_SUCCESS)
-        return;
+    if (dev->fn.api.clEnqueueMarkerWithWaitList(dev->queue, 0, NULL, &event) !=
+        CL_SUCCESS)
+        return true; /* the driver gave up all of it */
     dev->fn.api.clFlush(dev->queue);
-    dev->fn.api.clWaitForEvents(1, &event);
+    while (dev->fn.api.clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS,
+                                      sizeof(state), &state, NULL) == CL_SUCCESS &&
+           state > CL_COMPLETE && pf_time_ns() - start <= ns)
+        pf_sleep_us(PAUSE_US);
     dev->fn.api.clReleaseEvent(event);
+    return state <= CL_COMPLETE;
+}
+
+void cl_queue_drain(struct cl_device *dev)
+{
+    if (!dev->is_hung && !ends(dev))
+        dev->is_lost = dev->is_hung = dev->is_given_up = true;
+}
+
+void cl_queue_settle(struct cl_device *dev)
+{
+    if (!dev->is_hung || dev->is_given_up)
+        return;
+    if (ends(dev))
+        dev->is_hung = false;
+    else
+        dev->is_given_up = true;
 }
 
 int cl_queue_wait(struct cl_device *dev, cl_event event)

@@ -9,8 +9,11 @@
 int cl_queue_wait(struct cl_device *dev, cl_event event);
 
 /* After a failure: lets what was started end, since it works on memory that the caller
- * may give back. Not for a device that hangs, which would hang the caller, too. */
+ * may give back. What does not end makes the device one that hangs. */
 void cl_queue_drain(struct cl_device *dev);
+/* Before what a device that hangs works with is given back: waits for it once more, once.
+ * Afterwards it is not hung, or given up. */
+void cl_queue_settle(struct cl_device *dev);
 
 /* One start of a kernel: arguments in the order of its parameters, then cl_launch. The
  * first failure is kept, so that only cl_launch need be looked at. */

@@ -141,6 +141,7 @@ static void vk_unmap(struct erne_backend *be, const void *base)
     struct vk_backend *vk = vk_of(be);
 
     vk_queue_settle(&vk->queue, &vk->dev);
+    be->keeps_memory = vk->dev.is_given_up && vk->dev.import_align > 0;
     /* Recordings may speak of the range, and copies wait to be made into it. */
     if (vk->queue.has_copies && !vk->dev.is_lost)
         (void)vk_queue_submit(&vk->queue, &vk->dev, NULL);

@@ -439,8 +439,10 @@ fail:
 
 void vk_device_close(struct vk_device *dev)
 {
-    if (dev->is_hung)
-        return; /* the driver still works with all of it */
+    if (dev->is_hung) {
+        pf_lib_keep(&dev->loader); /* the driver still works with all of it */
+        return;
+    }
     if (dev->device && dev->fn.DestroyDevice)
         dev->fn.DestroyDevice(dev->device, NULL);
     if (dev->instance && dev->fn.DestroyInstance)

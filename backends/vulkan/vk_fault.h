@@ -17,6 +17,7 @@ struct vk_fault {
     void *user;
     const char *loader;  /* instead of the system's; NULL: the system's */
     bool no_host_import; /* as if the device could not use host memory */
+    bool impatient;      /* for what hangs no longer is waited than the time limit */
     bool staged;         /* as if the host could not see device memory */
     /* The most that an allocation and a binding may have; 0: what the device says. */
     size_t max_alloc, max_binding;

@@ -125,7 +125,7 @@ struct erne_engine_opts {
                               limit */
     bool use_tuned;        /* "auto" looks at what erne_tune kept (default) */
     int time_limit_ms;     /* for a device to answer, then it is lost; 0: its default */
-    bool fallback;         /* when a device is lost, sessions evaluate their tokens again
+    bool fallback;         /* when a device fails, sessions evaluate their tokens again
                               on the CPU and go on (default); false: EDEVICE */
     erne_log_fn log;       /* may be NULL: silent */
     void *log_user;

@@ -271,8 +271,32 @@ static void too_little_memory(void **state)
     free(logits);
 }
 
-/* A failed allocation while a step runs is the caller's to hear; the context stays as it
- * was, and the next try works. */
+/* An allocation that fails at any call: the session goes on, and the host computes a
+ * node, or all, in the device's place. */
+static void no_memory_anywhere(void **state)
+{
+    struct fixture *f = *state;
+    float *logits = logits_new(f);
+    uint64_t n_calls[SHADOW_CALL_COUNT];
+
+    count_calls(f, "shadow", n_calls);
+    for (size_t c = 0; c < ERNE_ARRAY_LEN(calls); c++)
+        for (uint64_t n = 1; n <= n_calls[calls[c]]; n++) {
+            struct shadow_config config = { .fail_call = calls[c],
+                                            .fail_at = n,
+                                            .fail_status = ERNE_ENOMEM };
+
+            memset(logits, 0, (size_t)(N_TOKENS * f->n_vocab) * sizeof(float));
+            assert_int_equal(converse(f, "shadow", true, &config, logits), 0);
+            assert_in_range(f->n_warnings, 0, 1);
+            assert_memory_equal(logits, f->want,
+                                (size_t)(N_TOKENS * f->n_vocab) * sizeof(float));
+        }
+    free(logits);
+}
+
+/* Without a fallback a failed allocation while a step runs is the caller's to hear; the
+ * context stays as it was, and the next try works. */
 static void failed_allocation(void **state)
 {
     struct fixture *f = *state;
@@ -282,7 +306,7 @@ static void failed_allocation(void **state)
 
     for (size_t c = 0; c < ERNE_ARRAY_LEN(during); c++) {
         struct shadow_config config = { 0 };
-        struct erne_engine *e = engine_open(f, "prefill=shadow", true, &config);
+        struct erne_engine *e = engine_open(f, "prefill=shadow", false, &config);
         struct erne_session *s = NULL;
 
         assert_int_equal(session_create(&s, e), 0);
@@ -371,10 +395,15 @@ static void backends_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lost_anywhere),     cmocka_unit_test(lost_for_good),
-        cmocka_unit_test(lost_for_all),      cmocka_unit_test(too_little_memory),
-        cmocka_unit_test(failed_allocation), cmocka_unit_test(cancelled_while_renewing),
-        cmocka_unit_test(no_such_device),    cmocka_unit_test(backends_are_named),
+        cmocka_unit_test(lost_anywhere),
+        cmocka_unit_test(lost_for_good),
+        cmocka_unit_test(lost_for_all),
+        cmocka_unit_test(too_little_memory),
+        cmocka_unit_test(no_memory_anywhere),
+        cmocka_unit_test(failed_allocation),
+        cmocka_unit_test(cancelled_while_renewing),
+        cmocka_unit_test(no_such_device),
+        cmocka_unit_test(backends_are_named),
     };
 
     return cmocka_run_group_tests_name("failover", tests, setup, teardown);

@@ -373,6 +373,82 @@ static void test_hang(void **state)
     assert_int_equal(n_live, 0);
 }
 
+/* ---- a device that goes on working after it was given up */
+
+/* All kernels wait for it. Like the driver's functions, the test's own. */
+static cl_event gate;
+static cl_context gate_context;
+static cl_command_queue gate_queue;
+
+static cl_context CL_API_CALL
+keep_context(const cl_context_properties *props, cl_uint n, const cl_device_id *devices,
+             void(CL_CALLBACK *notify)(const char *, const void *, size_t, void *),
+             void *user, cl_int *status)
+{
+    gate_context = driver.api.clCreateContext(props, n, devices, notify, user, status);
+    return gate_context;
+}
+
+static cl_event(CL_API_CALL *make_gate)(cl_context context, cl_int *status);
+
+static cl_int CL_API_CALL launch_late(cl_command_queue queue, cl_kernel kernel,
+                                      cl_uint n_dims, const size_t *first,
+                                      const size_t *global, const size_t *local,
+                                      cl_uint n_wait, const cl_event *wait,
+                                      cl_event *event)
+{
+    cl_int status;
+
+    (void)n_wait;
+    (void)wait;
+    if (!gate)
+        gate = make_gate(gate_context, &status);
+    gate_queue = queue;
+    return driver.api.clEnqueueNDRangeKernel(queue, kernel, n_dims, first, global, local,
+                                             1, &gate, event);
+}
+
+static void wrap_late(void *user, struct cl_fns *fns)
+{
+    (void)user;
+    driver = *fns;
+    fns->api.clCreateContext = keep_context;
+    fns->api.clEnqueueNDRangeKernel = launch_late;
+}
+
+/* The device works in the host's memory, and begins when everything that it was given
+ * would long be someone else's, were it not left to it. */
+static void test_late(void **state)
+{
+    static const bool fallbacks[] = { true, false };
+    struct cl_fault fault = { .impatient = true, .wrap = wrap_late };
+    struct pf_lib *lib;
+    cl_int(CL_API_CALL * open_gate)(cl_event event, cl_int state_of);
+    cl_int(CL_API_CALL * finish)(cl_command_queue queue);
+    static struct result r;
+
+    (void)state;
+    assert_int_equal(pf_lib_open(&lib, "libOpenCL.so.1"), 0);
+    *(void **)&make_gate = pf_lib_symbol(lib, "clCreateUserEvent");
+    *(void **)&open_gate = pf_lib_symbol(lib, "clSetUserEventStatus");
+    *(void **)&finish = pf_lib_symbol(lib, "clFinish");
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(fallbacks); i++) {
+        struct erne_engine_opts opts = options("opencl");
+
+        opts.fallback = fallbacks[i];
+        opts.time_limit_ms = 30;
+        gate = NULL;
+        run(&r, &opts, &fault);
+        assert_non_null(gate);
+        assert_int_equal(r.st, fallbacks[i] ? 0 : ERNE_EDEVICE);
+        if (fallbacks[i])
+            assert_int_equal(r.id, usual.id);
+        assert_int_equal(open_gate(gate, CL_COMPLETE), CL_SUCCESS);
+        assert_int_equal(finish(gate_queue), CL_SUCCESS);
+    }
+    pf_lib_keep(&lib);
+}
+
 /* The reference takes what cannot be built, and a warning has the compiler's words. */
 static void test_build_failure(void **state)
 {
@@ -521,12 +597,19 @@ int main(void)
 {
     struct erne_model_desc desc = tiny_model_desc();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usual),         cmocka_unit_test(test_own_memory),
-        cmocka_unit_test(test_small_buffers), cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_no_loader),     cmocka_unit_test(test_no_device),
-        cmocka_unit_test(test_hang),          cmocka_unit_test(test_build_failure),
-        cmocka_unit_test(test_fallback),      cmocka_unit_test(test_every_call),
-        cmocka_unit_test(test_identity),      cmocka_unit_test(test_every_call_of_a_node),
+        cmocka_unit_test(test_usual),
+        cmocka_unit_test(test_own_memory),
+        cmocka_unit_test(test_small_buffers),
+        cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_no_loader),
+        cmocka_unit_test(test_no_device),
+        cmocka_unit_test(test_hang),
+        cmocka_unit_test(test_late),
+        cmocka_unit_test(test_build_failure),
+        cmocka_unit_test(test_fallback),
+        cmocka_unit_test(test_every_call),
+        cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_every_call_of_a_node),
     };
 
     if (erne_backend_opencl.devices(count_device, NULL) != 1)

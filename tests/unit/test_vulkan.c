@@ -198,8 +198,8 @@ static void count_declined(void *user, enum erne_log_level level, const char *li
 }
 
 /* Logits of the last token after a prompt and after three more. */
-static void converse(const struct erne_backend_fns *first, void *hook, float *logits,
-                     int n_vocab, int *n_declined)
+static void converse(const struct erne_backend_fns *first, void *hook, int time_limit_ms,
+                     float *logits, int n_vocab, int *n_declined)
 {
     const struct erne_backend_fns *const list[] = { first, &erne_backend_reference,
                                                     NULL };
@@ -214,6 +214,7 @@ static void converse(const struct erne_backend_fns *first, void *hook, float *lo
         tokens[i] = (i * 37 + 11) % n_vocab;
     *n_declined = 0;
     opts.backend = first->name;
+    opts.time_limit_ms = time_limit_ms;
     opts.log = count_declined;
     opts.log_user = n_declined;
     session_opts.n_ctx = 64;
@@ -247,6 +248,10 @@ static void test_model_goes_on(void **state)
         { VK_CALL_WaitForFences, 2, VK_TIMEOUT },
         { VK_CALL_CreateComputePipelines, 2, VK_ERROR_UNKNOWN },
         { VK_CALL_AllocateMemory, 3, VK_ERROR_OUT_OF_DEVICE_MEMORY },
+        { VK_CALL_CreateComputePipelines, 3, VK_ERROR_OUT_OF_DEVICE_MEMORY },
+        { VK_CALL_QueueSubmit, 2, VK_ERROR_OUT_OF_DEVICE_MEMORY },
+        { VK_CALL_CreateDescriptorPool, 1, VK_ERROR_OUT_OF_DEVICE_MEMORY },
+        { VK_CALL_AllocateDescriptorSets, 20, VK_ERROR_OUT_OF_POOL_MEMORY },
     };
     const struct erne_model_desc desc = tiny_model_desc();
     const size_t n = 4 * (size_t)desc.n_vocab;
@@ -259,15 +264,51 @@ static void test_model_goes_on(void **state)
     assert_non_null(got);
     if (tiny_model_write(MODEL, &desc, "w8", 7, &err) < 0)
         fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, want, desc.n_vocab, &n_declined);
+    converse(&erne_backend_reference, NULL, 0, want, desc.n_vocab, &n_declined);
     for (size_t i = 0; i < ERNE_ARRAY_LEN(faults); i++) {
         struct injector in = injector(faults[i].kind, faults[i].fail_at, faults[i].code);
 
         arm(&in);
-        converse(&erne_backend_vulkan, &in.fault, got, desc.n_vocab, &n_declined);
+        converse(&erne_backend_vulkan, &in.fault, 0, got, desc.n_vocab, &n_declined);
         for (size_t j = 0; j < n; j++)
             if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
                 fail_msg("fault %zu, logit %zu: %g, want %g", i, j, (double)got[j],
+                         (double)want[j]);
+    }
+    free(want);
+    free(got);
+    pf_path_remove(MODEL);
+}
+
+/* A step that takes longer than the limit, and much longer than anyone waits: the session
+ * goes on while the driver still works in memory of the host's. */
+static void test_late(void **state)
+{
+    struct vk_fault ways[] = { { .impatient = true },
+                               { .impatient = true, .no_host_import = true } };
+    struct erne_model_desc desc = tiny_model_desc();
+    struct erne_error err;
+    float *want, *got;
+    int n_declined;
+
+    (void)state;
+    desc.n_vocab = 40000;
+    const size_t n = 4 * (size_t)desc.n_vocab;
+
+    want = calloc(n, sizeof(float));
+    got = calloc(n, sizeof(float));
+    assert_non_null(want);
+    assert_non_null(got);
+    if (tiny_model_write(MODEL, &desc, "f32", 7, &err) < 0)
+        fail_msg("%s", err.text);
+    converse(&erne_backend_reference, NULL, 0, want, desc.n_vocab, &n_declined);
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(ways); i++) {
+        ERNE_LEAKS_BEGIN(); /* what the driver still works with */
+        converse(&erne_backend_vulkan, &ways[i], 1, got, desc.n_vocab, &n_declined);
+        ERNE_LEAKS_END();
+        for (size_t j = 0; j < n; j++)
+            if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
+                fail_msg("way %zu, logit %zu: %g, want %g", i, j, (double)got[j],
                          (double)want[j]);
     }
     free(want);
@@ -297,11 +338,11 @@ static void test_small_limits(void **state)
     assert_non_null(got);
     if (tiny_model_write(MODEL, &desc, "f32", 7, &err) < 0)
         fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, want, desc.n_vocab, &n_declined);
+    converse(&erne_backend_reference, NULL, 0, want, desc.n_vocab, &n_declined);
     for (size_t i = 0; i < ERNE_ARRAY_LEN(ways); i++) {
         ways[i].max_alloc = 2 << 20;
         ways[i].max_binding = 1 << 20;
-        converse(&erne_backend_vulkan, &ways[i], got, desc.n_vocab, &n_declined);
+        converse(&erne_backend_vulkan, &ways[i], 0, got, desc.n_vocab, &n_declined);
         assert_int_equal(n_declined, 0);
         for (size_t j = 0; j < n; j++)
             if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
@@ -323,10 +364,10 @@ static int count_device(void *user, const struct erne_device_info *info)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory),       cmocka_unit_test(test_absent),
-        cmocka_unit_test(test_every_call),   cmocka_unit_test(test_hang),
-        cmocka_unit_test(test_cache),        cmocka_unit_test(test_model_goes_on),
-        cmocka_unit_test(test_small_limits),
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_every_call), cmocka_unit_test(test_hang),
+        cmocka_unit_test(test_cache),      cmocka_unit_test(test_model_goes_on),
+        cmocka_unit_test(test_late),       cmocka_unit_test(test_small_limits),
     };
     int n = 0;
 
