@@ -82,6 +82,9 @@ void pf_map_forget(const struct pf_map *map, struct pf_file *file, size_t offset
 /* Zeroed pages from the system that cost memory only once touched. NULL on failure. */
 void *pf_pages_alloc(size_t n_bytes);
 void pf_pages_free(void *pages, size_t n_bytes);
+/* Advice, for what is streamed: large pages where the system has them, which then cost
+ * their memory a megabyte or two at a time. */
+void pf_pages_large(void *pages, size_t n_bytes);
 /* Gives the memory of whole pages back; they read as zero afterwards. */
 void pf_pages_discard(void *pages, size_t n_bytes);
 size_t pf_page_size(void);

@@ -55,6 +55,9 @@ int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *des
         erne_kvcache_deinit(kv);
         return st;
     }
+    /* Deep attention reads megabytes of it a layer: with small pages a quarter of the
+     * time goes into finding them. */
+    pf_pages_large(kv->memory, kv->memory_bytes);
     while (kv->n_free < kv->n_pages) {
         kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
         kv->n_free++;

@@ -41,6 +41,7 @@ struct unit {
     int64_t kv_head;
     int64_t t, n_tok;   /* the tokens */
     int64_t first, end; /* the pages */
+    int64_t then;       /* where what is wanted after them begins, as start_of says */
 };
 
 static int64_t last_page(const struct shape *s, int64_t t, int64_t n_tok)
@@ -103,9 +104,9 @@ static const float *load_scales(const struct cpu_backend *cpu, float *dst,
 }
 
 /* Where a KV head's rows of a page begin, in bytes. */
-static int64_t start_of(const struct shape *s, const struct unit *u, int64_t page)
+static int64_t start_of(const struct shape *s, int64_t kv_head, int64_t page)
 {
-    return (s->table[page] * s->n_kv_heads + u->kv_head) * ERNE_KV_PAGE * s->row_bytes;
+    return (s->table[page] * s->n_kv_heads + kv_head) * ERNE_KV_PAGE * s->row_bytes;
 }
 
 /* Takes n positions of a page into the softmaxes of a unit's rows. */
@@ -114,13 +115,16 @@ static void attend_page(const struct cpu_backend *cpu, const struct erne_node *n
                         const struct unit *u, int64_t page, int64_t n)
 {
     const uint8_t *keys = node->src[ERNE_SRC_K]->data;
-    const int64_t at = start_of(s, u, page);
-    const uint8_t *k = keys + at;
-    const uint8_t *v = (const uint8_t *)node->src[ERNE_SRC_V]->data + at;
+    const uint8_t *values = node->src[ERNE_SRC_V]->data;
+    const int64_t at = start_of(s, u->kv_head, page);
+    const int64_t next = page + 1 < u->end ? start_of(s, u->kv_head, page + 1) : u->then;
+    const uint8_t *k = keys + at, *v = values + at;
     struct cpu_kv_page kv = {
         .k = k,
         .v = v,
-        .next = page + 1 < u->end ? keys + start_of(s, u, page + 1) : k,
+        .next_k = keys + next,
+        .next_v = values + next,
+        .next_bytes = ERNE_KV_PAGE * s->row_bytes,
         .row_bytes = s->row_bytes,
         .d = s->d_pad,
     };
@@ -128,7 +132,7 @@ static void attend_page(const struct cpu_backend *cpu, const struct erne_node *n
     if (!s->direct) {
         widen(cpu, lane->k, s, k, n);
         widen(cpu, lane->v, s, v, n);
-        kv.k = kv.next = (const uint8_t *)lane->k;
+        kv.k = (const uint8_t *)lane->k;
         kv.v = (const uint8_t *)lane->v;
         kv.row_bytes = s->d_pad * (int64_t)sizeof(float);
     } else if (erne_kv_is_quantised(s->type)) {
@@ -218,6 +222,7 @@ static void run_batch(struct cpu_backend *cpu, const struct erne_node *node,
 
         u.n_tok = cpu_min(s->unit_tok, s->n_tok - u.t);
         u.end = last_page(s, u.t, u.n_tok) + 1;
+        u.then = start_of(s, u.kv_head, 0);
         run_unit(cpu, node, s, lane, &u);
         for (int64_t r = 0; r < u.n_tok * s->group; r++)
             merge(
@@ -226,7 +231,20 @@ static void run_batch(struct cpu_backend *cpu, const struct erne_node *node,
     }
 }
 
-/* Units of one token and a run of pages: rows [n_tok, n_kv_heads, n_splits, group] and
+/* Unit i of run_few: one token and a run of pages. */
+static struct unit split_of(const struct shape *s, int64_t i)
+{
+    const int64_t t = i / s->n_splits / s->n_kv_heads;
+    const int64_t first = i % s->n_splits * SPLIT_PAGES;
+
+    return (struct unit){ .kv_head = i / s->n_splits % s->n_kv_heads,
+                          .t = t,
+                          .n_tok = 1,
+                          .first = first,
+                          .end = cpu_min(first + SPLIT_PAGES, last_page(s, t, 1) + 1) };
+}
+
+/* Every token's units: rows [n_tok, n_kv_heads, n_splits, group] and
  * out [the same, d_pad] are the team's. */
 static void run_few(struct cpu_backend *cpu, const struct erne_node *node,
                     const struct shape *s, struct lane lane, struct cpu_softmax *rows,
@@ -236,15 +254,10 @@ static void run_few(struct cpu_backend *cpu, const struct erne_node *node,
     const struct cpu_range heads = cpu_share(s->n_tok * s->n_kv_heads * s->group);
 
     for (int64_t i = cpu_thread(); i < n_units; i += cpu_team()) {
-        const int64_t t = i / s->n_splits / s->n_kv_heads;
-        const int64_t first = i % s->n_splits * SPLIT_PAGES;
-        const struct unit u = { .kv_head = i / s->n_splits % s->n_kv_heads,
-                                .t = t,
-                                .n_tok = 1,
-                                .first = first,
-                                .end = cpu_min(first + SPLIT_PAGES,
-                                               last_page(s, t, 1) + 1) };
+        const struct unit next = split_of(s, cpu_min(i + cpu_team(), n_units - 1));
+        struct unit u = split_of(s, i);
 
+        u.then = start_of(s, next.kv_head, next.first);
         lane.rows = rows + i * s->group;
         lane.out = out + i * s->group * s->d_pad;
         run_unit(cpu, node, s, &lane, &u);

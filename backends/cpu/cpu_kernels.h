@@ -49,7 +49,9 @@ struct cpu_tile {
 struct cpu_kv_page {
     const uint8_t *k, *v;           /* [ERNE_KV_PAGE, row of d] */
     const float *k_scale, *v_scale; /* [ERNE_KV_PAGE], of rows of codes, or NULL */
-    const uint8_t *next; /* the keys that are wanted next, to be fetched meanwhile */
+    /* What is wanted next, to be fetched meanwhile: so many bytes of each. */
+    const uint8_t *next_k, *next_v;
+    int64_t next_bytes;
     int64_t row_bytes;
     int64_t d;
 };

@@ -112,7 +112,8 @@ static void run_queries(const struct cpu_backend *cpu, const struct erne_node *n
     for (int64_t at = r->first; at < r->end; at += ERNE_KV_PAGE) {
         const struct cpu_kv_page kv = { .k = (const uint8_t *)(r->k + at * s->d_pad),
                                         .v = (const uint8_t *)(r->v + at * s->d_pad),
-                                        .next = (const uint8_t *)(r->k + at * s->d_pad),
+                                        .next_k = (const uint8_t *)r->k,
+                                        .next_v = (const uint8_t *)r->v,
                                         .row_bytes = row_bytes,
                                         .d = s->d_pad };
 

@@ -21,6 +21,15 @@ void pf_pages_free(void *pages, size_t n_bytes)
         munmap(pages, n_bytes);
 }
 
+void pf_pages_large(void *pages, size_t n_bytes)
+{
+#ifdef MADV_HUGEPAGE
+    madvise(pages, n_bytes, MADV_HUGEPAGE);
+#else
+    (void)pages, (void)n_bytes;
+#endif
+}
+
 void pf_pages_discard(void *pages, size_t n_bytes)
 {
     /* Pages that the range covers only in part keep what they hold. */

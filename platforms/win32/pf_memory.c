@@ -17,6 +17,12 @@ void pf_pages_free(void *pages, size_t n_bytes)
         VirtualFree(pages, 0, MEM_RELEASE);
 }
 
+/* Large pages want a privilege there that few users have. */
+void pf_pages_large(void *pages, size_t n_bytes)
+{
+    (void)pages, (void)n_bytes;
+}
+
 void pf_pages_discard(void *pages, size_t n_bytes)
 {
     /* Pages that the range covers only in part keep what they hold. */

@@ -214,6 +214,7 @@ static void test_pages(void **state)
 
     (void)state;
     assert_non_null(pages);
+    pf_pages_large(pages, n_bytes);
     for (size_t i = 0; i < n_bytes; i++)
         assert_int_equal(pages[i], 0);
     memset(pages, 0xee, n_bytes);

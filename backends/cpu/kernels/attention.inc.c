@@ -31,12 +31,15 @@ static inline vf kv_load_q4(const uint8_t *row, int64_t i, int64_t d)
     return v_sub(v_load_u4(row + i - (high ? d / 2 : 0), high ? 4 : 0), v_set1(7.5f));
 }
 
-/* Asks for n_bytes that will be needed soon: the processor's own guesses end where a page
- * does, and a page is over in microseconds. */
-static inline void prefetch(const uint8_t *p, int64_t n_bytes)
+/* Asks for part i of what will be needed soon: the processor's own guesses end where a
+ * page does, and a page is over in microseconds. Parts are small and spread over all that
+ * is computed meanwhile, since a core has only so many requests to memory open; and they
+ * go to the second cache, whose requests are more and do not hold up the loads. */
+static inline void prefetch(const uint8_t *next, int64_t i, int64_t part_bytes)
 {
-    for (int64_t i = 0; i < n_bytes; i += 64)
-        ERNE_PREFETCH(p + i);
+    const uint8_t *p = next + i * part_bytes;
+    for (int64_t j = 0; j < part_bytes; j += 64)
+        ERNE_PREFETCH_L2(p + j);
 }
 
 #define SUMS(m)                                       \
@@ -58,9 +61,10 @@ static inline void prefetch(const uint8_t *p, int64_t n_bytes)
     static void NAME(float *p, const float *q, const struct cpu_kv_page *kv, int n) \
     {                                                                               \
         const int64_t n_c = kv->d, step = kv->row_bytes;                            \
+        const int64_t part = kv->next_bytes / (ERNE_KV_PAGE / 4);                   \
         for (int i = 0; i < n; i += 4) {                                            \
             const uint8_t *row = kv->k + i * step;                                  \
-            prefetch(kv->v + i * step, 4 * step);                                   \
+            prefetch(kv->next_k, i / 4, part);                                      \
             HEADS(SUMS)                                                             \
             for (int64_t c = 0; c < n_c; c += VL) {                                 \
                 const struct vf4 k = { LOAD(row, c, n_c), LOAD(row + step, c, n_c), \
@@ -103,7 +107,8 @@ static inline void prefetch(const uint8_t *p, int64_t n_bytes)
     static void NAME(const struct cpu_softmax *s, const float *p,                     \
                      const struct cpu_kv_page *kv, int n)                             \
     {                                                                                 \
-        int64_t c = 0;                                                                \
+        const int64_t n_parts = kv->d / (4 * VL) * (ERNE_KV_PAGE / 4);                \
+        int64_t c = 0, at = 0;                                                        \
         for (; c + 4 * VL <= kv->d; c += 4 * VL) {                                    \
             const uint8_t *row = kv->v;                                               \
             HEADS(OUT_LOAD)                                                           \
@@ -111,8 +116,8 @@ static inline void prefetch(const uint8_t *p, int64_t n_bytes)
                 const struct vf4 v = { LOAD(row, c, kv->d), LOAD(row, c + VL, kv->d), \
                                        LOAD(row, c + 2 * VL, kv->d),                  \
                                        LOAD(row, c + 3 * VL, kv->d) };                \
-                if (c == 0)                                                           \
-                    prefetch(kv->next + i * kv->row_bytes, kv->row_bytes);            \
+                if (i % 4 == 0)                                                       \
+                    prefetch(kv->next_v, at++, kv->next_bytes / n_parts);             \
                 HEADS(OUT_ADD)                                                        \
             }                                                                         \
             HEADS(OUT_STORE)                                                          \
@@ -171,7 +176,8 @@ static inline void softmax_page(struct cpu_softmax *s, float *p)
         memset(p, 0, ERNE_KV_PAGE * sizeof *p);
         return;
     }
-    for (int i = s->n; i < ERNE_KV_PAGE; i++)
+    const bool full = s->n == ERNE_KV_PAGE;
+    for (int i = s->n; !full && i < ERNE_KV_PAGE; i++)
         p[i] = -FLT_MAX;
     vf top = v_set1(s->max), total = v_set1(0.0f);
     for (int i = 0; i < ERNE_KV_PAGE; i += VL)
@@ -184,7 +190,8 @@ static inline void softmax_page(struct cpu_softmax *s, float *p)
         v_store(p + i, e);
     }
     /* But the values there may belong to later tokens. */
-    memset(p + s->n, 0, (size_t)(ERNE_KV_PAGE - s->n) * sizeof *p);
+    if (!full)
+        memset(p + s->n, 0, (size_t)(ERNE_KV_PAGE - s->n) * sizeof *p);
     if (max > s->max)
         s->keep = expf(s->max - max);
     s->total = s->total * s->keep + v_sum(total);
@@ -213,13 +220,19 @@ static inline void attend_heads(struct cpu_softmax *s, const float *q, int n_hea
     static void attend_##TYPE(struct cpu_softmax *s, const float *q, int64_t n_heads, \
                               const struct cpu_kv_page *kv)                           \
     {                                                                                 \
-        int64_t h = 0;                                                                \
-        for (; h + N_VEC_HEADS <= n_heads; h += N_VEC_HEADS)                          \
-            attend_heads(s + h, q + h * kv->d, N_VEC_HEADS, kv, scores_##TYPE##_many, \
-                         values_##TYPE##_many);                                       \
-        for (; h < n_heads; h++)                                                      \
-            attend_heads(s + h, q + h * kv->d, 1, kv, scores_##TYPE##_one,            \
-                         values_##TYPE##_one);                                        \
+        struct cpu_kv_page part = *kv; /* of what comes next, each group's */         \
+        part.next_bytes /= n_heads / N_VEC_HEADS + n_heads % N_VEC_HEADS;             \
+        for (int64_t h = 0, n; h < n_heads; h += n) {                                 \
+            n = h + N_VEC_HEADS <= n_heads ? N_VEC_HEADS : 1;                         \
+            if (n == N_VEC_HEADS)                                                     \
+                attend_heads(s + h, q + h * kv->d, N_VEC_HEADS, &part,                \
+                             scores_##TYPE##_many, values_##TYPE##_many);             \
+            else                                                                      \
+                attend_heads(s + h, q + h * kv->d, 1, &part, scores_##TYPE##_one,     \
+                             values_##TYPE##_one);                                    \
+            part.next_k += part.next_bytes;                                           \
+            part.next_v += part.next_bytes;                                           \
+        }                                                                             \
     }
 ATTEND_FUNCTION(f32)
 ATTEND_FUNCTION(f16)
