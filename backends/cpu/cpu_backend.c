@@ -79,6 +79,18 @@ static int run_nodes(struct erne_backend *be, struct erne_node *const *nodes, si
     return ERNE_OK;
 }
 
+/* A thread alone, in no region of the caller's: gcc's OpenMP allocates a team of one anew
+ * for every region. The caller's number of threads is as it was afterwards. */
+static int run_alone(struct erne_backend *be, struct erne_node *const *nodes, size_t n,
+                     const struct erne_step *step, struct team_step *team)
+{
+    const int n_callers = omp_get_max_threads();
+    omp_set_num_threads(1);
+    int st = run_nodes(be, nodes, n, step, team);
+    omp_set_num_threads(n_callers);
+    return st;
+}
+
 static int cpu_run(struct erne_backend *be, struct erne_node *const *nodes,
                    size_t n_nodes, const struct erne_step *step)
 {
@@ -90,6 +102,8 @@ static int cpu_run(struct erne_backend *be, struct erne_node *const *nodes,
     atomic_init(&team.status[0], ERNE_OK);
     atomic_init(&team.status[1], ERNE_OK);
     atomic_store(&cpu->n_taken, 0);
+    if (cpu->n_threads == 1 && omp_get_level() == 0)
+        return run_alone(be, nodes, n_nodes, step, &team);
 #pragma omp parallel num_threads(cpu->n_threads)
     {
         /* For this thread and region only: oneDNN must neither nest a team in ours nor
