@@ -13,22 +13,22 @@
  * tile's expansion and its way from memory (8 % of 96 tokens); sums take 96 KiB. */
 enum { CPU_CHUNK = 384 };
 
-/* Quantised activations: x ~ scale * code, one scale a block. Blocks come one after the
- * other, each with all its tokens, since that is how a tile goes through them. */
-struct cpu_q8 {
-    int8_t *codes; /* [n_blocks, T, block] */
-    float *scale;  /* [n_blocks, T] */
-    int32_t *sum;  /* [n_blocks, T]: the codes' sum, pays for zero points */
-};
-
-/* Activations in two parts, x ~ coarse + fine. The fine part refines the blocks in which
- * one outlier left too few steps to the other inputs; elsewhere its scale is 0. Before
- * that, codes of 8-bit weights' inputs may be shifted where these lie to one side of
- * zero, as behind a GELU: x ~ scale * (code + shift), and the sum counts the shifts. */
+/* Activations in int8, one scale a block. Where a few outliers would leave too few steps
+ * to the other inputs of a block, some of its quads (four inputs, what a dot product
+ * takes) have high codes besides, and the scale suits the rest: x ~ scale * (code + 128 *
+ * high). Codes of 8-bit weights' inputs may instead be shifted where these lie to
+ * one side of zero, as behind a GELU: x ~ scale * (code + shift). Blocks come one after
+ * the other, each with all its tokens, since that is how a tile goes through them. */
 struct cpu_activations {
-    struct cpu_q8 coarse, fine;
-    int8_t *shift;    /* [n_blocks, T] of coarse, or NULL: none is to be shifted */
-    bool *has_fine;   /* [T]: whether any block of a token has */
+    int8_t *codes;    /* [n_blocks, T, block] */
+    float *scale;     /* [n_blocks, T] */
+    int32_t *sum;     /* [n_blocks, T]: code + 128 high + shift, pays for zero points */
+    uint8_t *n_high;  /* [n_blocks, T]: quads that have high codes */
+    uint8_t *high_at; /* [n_blocks, T, block / 4]: which */
+    int8_t *high;     /* [n_blocks, T, block]: their high codes, quad by quad */
+    int8_t *shift;    /* [n_blocks, T], or NULL: none is to be shifted */
+    float *error;     /* [n_blocks, T]: what codes miss, squared; while quantising */
+    bool *has_high;   /* [T]: whether any block of a token has */
     bool *has_shift;  /* [T], likewise */
     int64_t k, k_pad; /* inputs, and with the zeros up to a whole weight group */
     int64_t n_blocks; /* k_pad / block */

@@ -111,15 +111,6 @@ static size_t float_scratch(struct erne_backend *be, const struct erne_node *nod
 
 enum { MANY_TOKENS = 8 }; /* at which a product takes longer than its weights' reading */
 
-static void push_q8(struct cpu_q8 *q, struct erne_arena *arena,
-                    const struct cpu_activations *x)
-{
-    const size_t n_blocks = (size_t)(x->n_tok * x->n_blocks);
-    q->codes = erne_arena_push(arena, n_blocks * (size_t)x->block, 64);
-    q->scale = erne_arena_push(arena, n_blocks * sizeof *q->scale, 64);
-    q->sum = erne_arena_push(arena, n_blocks * sizeof *q->sum, 64);
-}
-
 /* Room for n tokens such that a block's inputs take an odd number of cache lines: were it
  * a power of two, all blocks of a token would compete for the same few places of a
  * cache. */
@@ -138,9 +129,15 @@ struct cpu_activations cpu_push_activations(struct erne_arena *arena,
                                  .n_blocks = w->planes.k_pad / block,
                                  .n_tok = token_stride(n_tok, block),
                                  .block = block };
-    push_q8(&x.coarse, arena, &x);
-    push_q8(&x.fine, arena, &x);
-    x.has_fine = erne_arena_push(arena, (size_t)n_tok * sizeof *x.has_fine, 64);
+    const size_t n = (size_t)(x.n_tok * x.n_blocks), bytes = n * (size_t)block;
+    x.codes = erne_arena_push(arena, bytes, 64);
+    x.scale = erne_arena_push(arena, n * sizeof *x.scale, 64);
+    x.sum = erne_arena_push(arena, n * sizeof *x.sum, 64);
+    x.n_high = erne_arena_push(arena, n, 64);
+    x.high_at = erne_arena_push(arena, bytes / 4, 64);
+    x.high = erne_arena_push(arena, bytes, 64);
+    x.error = erne_arena_push(arena, n * sizeof *x.error, 64);
+    x.has_high = erne_arena_push(arena, (size_t)n_tok * sizeof *x.has_high, 64);
     x.has_shift = erne_arena_push(arena, (size_t)n_tok * sizeof *x.has_shift, 64);
     return x;
 }

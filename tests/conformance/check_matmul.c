@@ -61,6 +61,7 @@ static const struct {
     { 33, 40, 200, 0, 0, 0, false, NONE },
     { 64, 70, 64, 0, 5, RESIDUAL, false, NONE },
     { 100, 33, 40, 0, 0, BIAS, false, NONE },
+    { 7, 64, 1120, 0, 0, 0, false, NONE },
     { 65, 64, 64, 0, 0, BIAS | RESIDUAL, false, NONE },
     { 1, 0, 96, 32, 0, 0, false, NONE },
     { 1, 0, 64, 7, 0, BIAS, false, NONE },

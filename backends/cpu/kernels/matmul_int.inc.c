@@ -2,7 +2,7 @@
  * within a block of inputs, f32 sums over the blocks, in order, whatever number of tokens
  * is computed together.
  *
- * With codes c (weights) and q (activations) a block adds, per row,
+ * With codes c (weights) and q (activations, high codes included) a block adds, per row,
  *     scale_x * scale_w * (sum c q - zero * sum q) + minimum * scale_x * sum q.
  * Where a row has a single scale_w and no minimum, it is multiplied by at the end: with
  * the others that takes the units of the dot products for one turn in nine.
@@ -26,6 +26,12 @@ static inline vi unpack(vi line, int bits, int part)
     if (bits == 8)
         return i_unpack_w8(line);
     return i_bits(line, bits * part, (uint8_t)((1 << bits) - 1));
+}
+
+static inline struct vi4 unpack_line(struct vi4 line, int bits, int part)
+{
+    return (struct vi4){ unpack(line.a, bits, part), unpack(line.b, bits, part),
+                         unpack(line.c, bits, part), unpack(line.d, bits, part) };
 }
 
 static inline vi dot(vi acc, vi w, vi x, int bits)
@@ -123,9 +129,25 @@ static inline vf add_term(vf acc, vi sums, const struct term *t, int i, struct k
     vi a##m, b##m, c##m, d##m; \
     vf e##m, f##m, g##m, h##m; \
     float *const y##m = acc + ERNE_TILE_ROWS * (m) + row;
-#define START(m, SUM)                      \
-    a##m = i_set1(start_of(w, SUM, kind)); \
-    b##m = c##m = d##m = a##m;
+#define CLEAR(m) a##m = b##m = c##m = d##m = i_set1(0);
+/* Behind the high codes' products, in front of the others. */
+#define START(m, SUM)                                    \
+    {                                                    \
+        const vi start = i_set1(start_of(w, SUM, kind)); \
+        a##m = i_add_high(start, a##m);                  \
+        b##m = i_add_high(start, b##m);                  \
+        c##m = i_add_high(start, c##m);                  \
+        d##m = i_add_high(start, d##m);                  \
+    }
+/* The quad at CODES times `line`, its unpacked weights. */
+#define DOTS(m, CODES)                     \
+    {                                      \
+        const vi v = i_set4(CODES);        \
+        a##m = dot(a##m, line.a, v, bits); \
+        b##m = dot(b##m, line.b, v, bits); \
+        c##m = dot(c##m, line.c, v, bits); \
+        d##m = dot(d##m, line.d, v, bits); \
+    }
 #define PIN(m) I_PIN(a##m, b##m, c##m, d##m)
 #define LOAD(m)                   \
     e##m = v_load(y##m);          \
@@ -188,28 +210,49 @@ static inline void sum_codes(float *sums, const struct run *w, struct kind kind)
 
 /* ------------------------------------- one token: unpacked in registers */
 
-/* acc [64] += the run's only block times codes [w->n]. */
-static inline void block_one(float *acc, const struct run *w, const int8_t *codes,
-                             float scale, int32_t sum, int shift, struct kind kind)
+/* A token's block: its codes, and quads with high codes. */
+struct quads {
+    const int8_t *codes, *high;
+    const uint8_t *at; /* [n]: where the quads of `high` are */
+    int n;
+};
+
+static inline struct quads quads_of(const struct cpu_activations *x, int64_t at)
 {
-    const int bits = kind.bits;
+    return (struct quads){ .codes = x->codes + at * x->block,
+                           .high = x->high + at * x->block,
+                           .at = x->high_at + at * (x->block / 4),
+                           .n = x->n_high[at] };
+}
+
+/* acc [64] += the run's only block times block `at` of x. */
+static inline void block_one(float *acc, const struct run *w,
+                             const struct cpu_activations *x, int64_t at, int shift,
+                             struct kind kind)
+{
+    const int bits = kind.bits, parts = 8 / bits;
+    const struct quads q = quads_of(x, at);
     for (int row = 0; row < ERNE_TILE_ROWS; row += 4 * VL) {
         const uint8_t *p = w->codes + 4 * row;
         DECLARE(0)
-        START(0, sum)
+        CLEAR(0)
+        for (int e = 0; e < q.n; e++) {
+            const struct vi4 packed = load_line(p + q.at[e] / parts * 256);
+            const struct vi4 line = unpack_line(packed, bits, q.at[e] % parts);
+            DOTS(0, q.high + 4 * e)
+            PIN(0)
+        }
+        START(0, x->sum[at])
         for (int i = 0; i < w->n; i += 32 / bits, p += 256) {
-            struct vi4 line = load_line(p);
-            for (int part = 0; part < 8 / bits; part++) {
-                vi v = i_set4(codes + i + 4 * part);
-                a0 = dot(a0, unpack(line.a, bits, part), v, bits);
-                b0 = dot(b0, unpack(line.b, bits, part), v, bits);
-                c0 = dot(c0, unpack(line.c, bits, part), v, bits);
-                d0 = dot(d0, unpack(line.d, bits, part), v, bits);
+            const struct vi4 packed = load_line(p);
+            for (int part = 0; part < parts; part++) {
+                const struct vi4 line = unpack_line(packed, bits, part);
+                DOTS(0, q.codes + i + 4 * part)
             }
             PIN(0)
         }
         LOAD(0)
-        ADD(0, scale, sum, shift, 0)
+        ADD(0, x->scale[at], x->sum[at], shift, 0)
         STORE(0)
     }
 }
@@ -231,42 +274,30 @@ static inline void tile_one(float *acc, const struct cpu_tile *w,
             sum_codes(sums, &expanded, kind);
             run.sums = sums;
         }
-        block_one(acc, &run, x->coarse.codes + at * x->block, x->coarse.scale[at],
-                  x->coarse.sum[at], shift, kind);
-        if (x->fine.scale[at] != 0.0f)
-            block_one(acc, &run, x->fine.codes + at * x->block, x->fine.scale[at],
-                      x->fine.sum[at], 0, kind);
+        block_one(acc, &run, x, at, shift, kind);
     }
 }
 
 /* -------------------- many tokens: a run is expanded once for them all */
 
-#define COARSE(m)                                        \
-    const int64_t at##m = block * x->n_tok + from[m];    \
-    const int8_t *q##m = x->coarse.codes + at##m * w->n; \
-    START(m, x->coarse.sum[at##m])
-#define DOTS(m)                            \
-    {                                      \
-        vi v = i_set4(q##m + 4 * i);       \
-        a##m = dot(a##m, line.a, v, bits); \
-        b##m = dot(b##m, line.b, v, bits); \
-        c##m = dot(c##m, line.c, v, bits); \
-        d##m = dot(d##m, line.d, v, bits); \
-    }
-#define ADD_COARSE(m)                                    \
-    ADD(m, x->coarse.scale[at##m], x->coarse.sum[at##m], \
-        w->sums != NULL ? x->shift[at##m] : 0, r * ERNE_TILE_ROWS)
-#define ADD_FINE(m)                                                            \
-    if (x->fine.scale[at##m] != 0.0f) {                                        \
-        q##m = x->fine.codes + at##m * w->n;                                   \
-        START(m, x->fine.sum[at##m])                                           \
-        for (int i = 0; i < w->n / 4; i++) {                                   \
-            const struct vi4 line = load_line(codes + 256 * i);                \
-            DOTS(m)                                                            \
-            PIN(m)                                                             \
-        }                                                                      \
-        ADD(m, x->fine.scale[at##m], x->fine.sum[at##m], 0, r *ERNE_TILE_ROWS) \
-    }
+#define BLOCK(m)                                      \
+    const int64_t at##m = block * x->n_tok + from[m]; \
+    const int8_t *q##m = x->codes + at##m * w->n;
+#define DOTS_OF_QUAD(m) DOTS(m, q##m + 4 * i)
+#define DOTS_OF_HIGH(m)                                                  \
+    CLEAR(m)                                                             \
+    if (has_high) {                                                      \
+        const struct quads high = quads_of(x, at##m);                    \
+        for (int e = 0; e < high.n; e++) {                               \
+            const struct vi4 line = load_line(codes + 256 * high.at[e]); \
+            DOTS(m, high.high + 4 * e)                                   \
+            PIN(m)                                                       \
+        }                                                                \
+    }                                                                    \
+    START(m, x->sum[at##m])
+#define ADD_BLOCK(m)                                                              \
+    ADD(m, x->scale[at##m], x->sum[at##m], w->sums != NULL ? x->shift[at##m] : 0, \
+        r * ERNE_TILE_ROWS)
 
 /* acc [.., 64] += the expanded run times its blocks, b and on, of tokens from[m]. Results
  * stay in registers for the run where there are enough of them: storing them after every
@@ -274,7 +305,7 @@ static inline void tile_one(float *acc, const struct cpu_tile *w,
 #define GROUP_FUNCTION(NAME, ROWS)                                                     \
     static inline void NAME(float *acc, const struct run *w,                           \
                             const struct cpu_activations *x, int64_t b,                \
-                            const int32_t *from, bool has_fine, struct kind kind)      \
+                            const int32_t *from, bool has_high, struct kind kind)      \
     {                                                                                  \
         const int bits = kind.bits;                                                    \
         for (int row = 0; row < ERNE_TILE_ROWS; row += 4 * VL) {                       \
@@ -283,16 +314,14 @@ static inline void tile_one(float *acc, const struct cpu_tile *w,
             for (int r = 0; r < w->n_blocks; r++) {                                    \
                 const uint8_t *codes = w->codes + ERNE_TILE_ROWS * r * w->n + 4 * row; \
                 const int64_t block = b + r;                                           \
-                ROWS(COARSE)                                                           \
+                ROWS(BLOCK)                                                            \
+                ROWS(DOTS_OF_HIGH)                                                     \
                 for (int i = 0; i < w->n / 4; i++) {                                   \
                     const struct vi4 line = load_line(codes + 256 * i);                \
-                    ROWS(DOTS)                                                         \
+                    ROWS(DOTS_OF_QUAD)                                                 \
                     ROWS(PIN)                                                          \
                 }                                                                      \
-                ROWS(ADD_COARSE)                                                       \
-                if (has_fine) {                                                        \
-                    ROWS(ADD_FINE)                                                     \
-                }                                                                      \
+                ROWS(ADD_BLOCK)                                                        \
             }                                                                          \
             ROWS(STORE)                                                                \
         }                                                                              \
@@ -305,10 +334,12 @@ GROUP_FUNCTION(group_one, ONE_ROW)
 #undef LOAD
 #undef STORE
 #undef ADD
-#undef COARSE
+#undef CLEAR
+#undef BLOCK
 #undef DOTS
-#undef ADD_COARSE
-#undef ADD_FINE
+#undef DOTS_OF_QUAD
+#undef DOTS_OF_HIGH
+#undef ADD_BLOCK
 #undef GROUP_FUNCTION
 
 static inline void tile_many(float *acc, const struct cpu_tile *w,
@@ -318,9 +349,9 @@ static inline void tile_many(float *acc, const struct cpu_tile *w,
     _Alignas(64) uint8_t codes[N_RUN * 64 * ERNE_TILE_ROWS];
     _Alignas(64) float sums[N_RUN * ERNE_TILE_ROWS];
     struct run_scales buf;
-    bool has_fine = false, has_shift = false;
+    bool has_high = false, has_shift = false;
     for (int64_t i = 0; i < n; i++) {
-        has_fine |= x->has_fine[from[i]];
+        has_high |= x->has_high[from[i]];
         has_shift |= x->has_shift[from[i]];
     }
     for (int64_t b = 0; b < x->n_blocks; b += N_RUN) {
@@ -334,9 +365,9 @@ static inline void tile_many(float *acc, const struct cpu_tile *w,
             run.sums = sums;
         }
         for (; i + N_INT_ROWS <= n; i += N_INT_ROWS)
-            group_many(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_fine, kind);
+            group_many(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
         for (; i < n; i++)
-            group_one(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_fine, kind);
+            group_one(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
     }
 }
 

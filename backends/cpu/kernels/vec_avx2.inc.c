@@ -151,8 +151,12 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
 {
     return i_dot_u4(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
 }
-
 #endif
+
+static inline vi i_add_high(vi a, vi b)
+{
+    return _mm256_add_epi32(a, _mm256_slli_epi32(b, 7));
+}
 
 /* Four sums that stay in registers in a loop: gcc 12 would store them in every turn. */
 #define I_PIN(a, b, c, d) __asm__("" : "+x"(a), "+x"(b), "+x"(c), "+x"(d));

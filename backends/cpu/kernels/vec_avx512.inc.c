@@ -107,6 +107,11 @@ static inline vi i_unpack_w8(vi a)
 static inline vi i_dot_u4(vi acc, vi w, vi x) { return _mm512_dpbusd_epi32(acc, w, x); }
 static inline vi i_dot_w8(vi acc, vi w, vi x) { return _mm512_dpbusd_epi32(acc, w, x); }
 
+static inline vi i_add_high(vi a, vi b)
+{
+    return _mm512_add_epi32(a, _mm512_slli_epi32(b, 7));
+}
+
 /* Four sums that stay in registers in a loop: gcc 12 would store them in every turn. */
 #define I_PIN(a, b, c, d) __asm__("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d));
 

@@ -142,6 +142,8 @@ static inline vi i_dot_u4(vi acc, vi w, vi x)
 /* The same for w from i_unpack_w8. */
 static inline vi i_dot_w8(vi acc, vi w, vi x)
     LANES(vi, acc.v[i] + dot4(w.v[i], x.v[i], true))
+/* a + 128 b */
+static inline vi i_add_high(vi a, vi b) LANES(vi, a.v[i] + b.v[i] * 128)
 
 #undef LANES
 

@@ -110,6 +110,11 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
 
 static inline vi i_dot_u4(vi acc, vi w, vi x) { return i_dot_w8(acc, w, x); }
 
+static inline vi i_add_high(vi a, vi b)
+{
+    return vaddq_u32(a, vshlq_n_u32(b, 7));
+}
+
 /* Four sums that stay in registers in a loop: gcc 12 would store them in every turn. */
 #define I_PIN(a, b, c, d) __asm__("" : "+w"(a), "+w"(b), "+w"(c), "+w"(d));
 
