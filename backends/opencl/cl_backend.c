@@ -111,9 +111,14 @@ static int cl_reserve_scratch(struct erne_backend *be, size_t n_bytes)
 
 static int cl_map(struct erne_backend *be, const struct erne_range *range)
 {
-    if (cl_of(be)->dev.is_lost)
+    struct cl_device *dev = &cl_of(be)->dev;
+    int st;
+
+    if (dev->is_lost)
         return ERNE_EDEVICE;
-    return cl_memory_map(&cl_of(be)->memory, &cl_of(be)->dev, range);
+    st = cl_memory_map(&cl_of(be)->memory, dev, range);
+    be->keeps_memory = dev->is_given_up;
+    return st;
 }
 
 static void cl_unmap(struct erne_backend *be, const void *base)

@@ -144,6 +144,7 @@ static int make_piece(struct piece *piece, struct cl_device *dev,
         return 0;
     st = fill_piece(dev, piece, host);
     if (st < 0) {
+        cl_queue_settle(dev);
         CL_RELEASE(dev, MemObject, piece->mem);
         piece->mem = NULL;
     }

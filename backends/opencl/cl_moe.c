@@ -82,8 +82,8 @@ struct bank {
 
 static void release_bank(struct cl_backend *cl, struct bank *bank)
 {
-    if (bank->device_table)
-        cl->dev.fn.api.clReleaseMemObject(bank->device_table);
+    cl_queue_settle(&cl->dev);
+    CL_RELEASE(&cl->dev, MemObject, bank->device_table);
     free(bank->classes);
     free(bank->table);
 }
