@@ -1,6 +1,7 @@
 /* cache_file.c -- see cache_file.h. */
 #include "runtime/cache_file.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "platforms/platform.h"
@@ -11,7 +12,7 @@ static bool path_of(char path[MAX_PATH_BYTES], const char *dir, const char *name
 {
     const int n = snprintf(path, MAX_PATH_BYTES, "%s/%s", dir, name);
 
-    return n > 0 && n < MAX_PATH_BYTES - (int)sizeof(".part");
+    return n > 0 && n < MAX_PATH_BYTES;
 }
 
 static int write_all(const char *path, const char *text, size_t n_bytes)
@@ -28,18 +29,23 @@ static int write_all(const char *path, const char *text, size_t n_bytes)
 int erne_cache_save(const char *dir, const char *name, const char *text, size_t n_bytes,
                     struct erne_error *err)
 {
-    char path[MAX_PATH_BYTES], part[MAX_PATH_BYTES + 8];
+    char path[MAX_PATH_BYTES], part[MAX_PATH_BYTES + 24];
     int st;
 
     if (!path_of(path, dir, name))
         return erne_fail(err, ERNE_EINVAL, "%s: the name is too long", dir);
-    snprintf(part, sizeof(part), "%s.part", path);
+    /* Of its own, since others may be writing the same. */
+    snprintf(part, sizeof(part), "%s.%016" PRIx64, path, pf_random_seed());
     st = pf_dir_create(dir);
     if (st == 0)
         st = write_all(part, text, n_bytes);
     if (st == 0)
         st = pf_path_rename(part, path);
-    return st < 0 ? erne_fail(err, st, "%s: %s", path, pf_last_error()) : 0;
+    if (st == 0)
+        return 0;
+    erne_fail(err, st, "%s: %s", path, pf_last_error());
+    pf_path_remove(part);
+    return st;
 }
 
 int erne_cache_load(const char *dir, const char *name, char *text, size_t cap)

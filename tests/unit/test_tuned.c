@@ -182,6 +182,51 @@ static void damaged(void **state)
     assert_true(load(&back, why_not));
 }
 
+/* Several write the same file, each a text of its own length: nobody fails, and whoever
+ * looks sees one of the texts as a whole. */
+struct writer {
+    char letter;
+    bool failed;
+};
+
+static void write_often(void *arg)
+{
+    struct writer *w = arg;
+    char text[600], seen[600];
+
+    memset(text, w->letter, sizeof(text));
+    for (int i = 0; i < 100; i++) {
+        const size_t n = (size_t)(w->letter - 'a' + 1) * 100;
+        int n_seen;
+
+        w->failed |= erne_cache_save(CACHE, "shared.txt", text, n, NULL) < 0;
+        n_seen = erne_cache_load(CACHE, "shared.txt", seen, sizeof(seen));
+        w->failed |= n_seen <= 0 || n_seen != (seen[0] - 'a' + 1) * 100 ||
+                     memcmp(seen, seen + 1, (size_t)n_seen - 1) != 0;
+    }
+}
+
+static void many_writers(void **state)
+{
+    struct writer writers[] = { { 'a', false }, { 'b', false }, { 'c', false } };
+    struct pf_thread *threads[3];
+    char **names;
+    size_t n_names;
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pf_thread_create(&threads[i], write_often, &writers[i]), 0);
+    for (int i = 0; i < 3; i++)
+        pf_thread_join(&threads[i]);
+    for (int i = 0; i < 3; i++)
+        assert_false(writers[i].failed);
+    assert_int_equal(pf_path_remove(CACHE "/shared.txt"), 0);
+    assert_int_equal(pf_dir_list(CACHE, &names, &n_names), 0);
+    for (size_t i = 0; i < n_names; i++)
+        assert_null(strstr(names[i], "shared.txt")); /* nothing half done is left */
+    pf_dir_free(names, n_names);
+}
+
 /* Writes text with a right hash at its end, and tries to load it. */
 static bool load_sealed(const char *text, size_t n, const char *name,
                         char why_not[ERNE_TUNED_WHY])
@@ -263,7 +308,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_comes_back), cmocka_unit_test(keys_differ),
         cmocka_unit_test(better_measured), cmocka_unit_test(damaged),
-        cmocka_unit_test(stale),           cmocka_unit_test(mangled),
+        cmocka_unit_test(many_writers),    cmocka_unit_test(stale),
+        cmocka_unit_test(mangled),
     };
 
     return cmocka_run_group_tests_name("tuned", tests, NULL, NULL);
