@@ -8,16 +8,24 @@
 #include "runtime/kv_row.h"
 #include "runtime/model_desc.h"
 
+static const struct {
+    const char *name;
+    enum erne_type type;
+} types[] = { { "f16", ERNE_TYPE_F16 },
+              { "f32", ERNE_TYPE_F32 },
+              { "q8", ERNE_TYPE_Q8 },
+              { "q4", ERNE_TYPE_Q4 } };
+
+const char *erne_kv_type_name(enum erne_type type)
+{
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(types); i++)
+        if (types[i].type == type)
+            return types[i].name;
+    return "";
+}
+
 int erne_kv_type_parse(enum erne_type *out, const char *name)
 {
-    static const struct {
-        const char *name;
-        enum erne_type type;
-    } types[] = { { "f16", ERNE_TYPE_F16 },
-                  { "f32", ERNE_TYPE_F32 },
-                  { "q8", ERNE_TYPE_Q8 },
-                  { "q4", ERNE_TYPE_Q4 } };
-
     for (size_t i = 0; i < ERNE_ARRAY_LEN(types); i++)
         if (strcmp(name, types[i].name) == 0) {
             *out = types[i].type;
@@ -44,7 +52,10 @@ int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *des
     kv->n_pages = (n_ctx + ERNE_KV_PAGE - 1) / ERNE_KV_PAGE;
     kv->n_ctx = n_ctx;
     kv->page_bytes = ERNE_KV_PAGE * (size_t)desc->n_kv_heads * row_bytes;
-    kv->memory_bytes = kv->page_bytes * (size_t)kv->n_pages * 2 * (size_t)kv->n_layers;
+    /* Each is mapped by itself, and no two may share a page then. */
+    kv->half_bytes = kv->page_bytes * (size_t)kv->n_pages + pf_page_size() - 1;
+    kv->half_bytes -= kv->half_bytes % pf_page_size();
+    kv->memory_bytes = kv->half_bytes * 2 * (size_t)kv->n_layers;
     kv->memory = pf_pages_alloc(kv->memory_bytes);
     kv->table = calloc((size_t)kv->n_pages, sizeof(*kv->table));
     kv->free_pages = calloc((size_t)kv->n_pages, sizeof(*kv->free_pages));
@@ -89,19 +100,14 @@ int erne_kvcache_take(struct erne_kvcache *kv, struct erne_error *err)
 
 void erne_kvcache_forget_devices(struct erne_kvcache *kv)
 {
-    kv->store = (struct erne_store){ .base = kv->memory,
-                                     .n_bytes = kv->memory_bytes,
-                                     .pages = kv->table,
-                                     .n_pages = &kv->n_used };
+    kv->store = (struct erne_store){ .pages = kv->table, .n_pages = &kv->n_used };
     for (int i = 0; i < 2 * kv->n_layers; i++)
         kv->states[i] = (struct erne_state){ .store = &kv->store, .on_host = true };
 }
 
 void *erne_kvcache_layer(const struct erne_kvcache *kv, int layer, bool v)
 {
-    const size_t half_bytes = kv->page_bytes * (size_t)kv->n_pages;
-
-    return kv->memory + half_bytes * ((size_t)layer * 2 + (v ? 1 : 0));
+    return kv->memory + kv->half_bytes * ((size_t)layer * 2 + (v ? 1 : 0));
 }
 
 struct erne_state *erne_kvcache_state(const struct erne_kvcache *kv, int layer, bool v)

@@ -22,7 +22,8 @@ struct erne_kvcache {
     int32_t n_layers;
     enum erne_type type; /* F32, F16, Q8 or Q4 */
     size_t page_bytes;   /* of one layer's K (or V) */
-    uint8_t *memory;     /* [n_layers][K, V][n_pages][page_bytes] */
+    size_t half_bytes;   /* n_pages of these, in whole pages of the system */
+    uint8_t *memory;     /* [n_layers][K, V][half_bytes] */
     size_t memory_bytes;
     struct erne_store store;   /* the same, for devices that have a copy */
     struct erne_state *states; /* [n_layers][K, V] */
@@ -32,6 +33,8 @@ struct erne_model_desc;
 
 /* "f16", "f32", "q8" or "q4"; EINVAL leaves *out as it was. */
 int erne_kv_type_parse(enum erne_type *out, const char *name);
+/* The name of one of these. */
+const char *erne_kv_type_name(enum erne_type type);
 
 /* kv must stay where it is until its deinit. */
 int erne_kvcache_init(struct erne_kvcache *kv, const struct erne_model_desc *desc,

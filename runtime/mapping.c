@@ -108,7 +108,7 @@ static int add_tensor(struct erne_mappings *m, struct erne_backend *be,
                       const struct erne_tensor *t)
 {
     const struct erne_range weight = { t->data, t->n_bytes, ERNE_MEM_WEIGHT };
-    struct erne_range state = { .mem = ERNE_MEM_STATE };
+    const struct erne_range state = { t->data, t->n_bytes, ERNE_MEM_STATE };
 
     if (t->mem == ERNE_MEM_WEIGHT && t->type != ERNE_TYPE_BANK)
         return erne_mappings_add(m, be, &weight);
@@ -116,8 +116,6 @@ static int add_tensor(struct erne_mappings *m, struct erne_backend *be,
         return 0;
     if (!t->state)
         return ERNE_EUNSUPPORTED;
-    state.base = t->state->store->base;
-    state.n_bytes = t->state->store->n_bytes;
     ERNE_TRY(erne_mappings_add(m, be, &state));
     t->state->store->is_mapped = true;
     return 0;

@@ -44,13 +44,11 @@ enum { ERNE_MAX_DIMS = 4, ERNE_NAME_MAX = 64 };
 
 struct erne_backend;
 
-/* Host memory that outlives a step, cut into state tensors whose rows are pages. */
+/* State tensors that outlive a step, whose rows are pages. */
 struct erne_store {
-    void *base;
-    size_t n_bytes;
-    const int32_t *pages;   /* [*n_pages]: those in use; the others hold nothing */
+    const int32_t *pages; /* [*n_pages]: those in use; the others hold nothing */
     const int32_t *n_pages;
-    bool is_mapped;         /* a device knows it: its pages must not be given back */
+    bool is_mapped; /* a device knows it: its pages must not be given back */
 };
 
 /* Where a state tensor was written last. */

@@ -17,7 +17,7 @@ extern const struct erne_backend_fns erne_backend_opencl, erne_backend_reference
 
 #define MODEL "test_opencl.erne"
 #define CACHE "test_opencl.cache"
-enum { N_TOKENS = 12, N_VOCAB = 20000, SKIPPED = 77 };
+enum { N_TOKENS = 12, N_VOCAB = 20000, N_CTX = 15000, SKIPPED = 77 };
 
 static const struct erne_backend_fns *const backends[] = { &erne_backend_opencl,
                                                            &erne_backend_reference,
@@ -182,7 +182,7 @@ static void run(struct result *r, const struct erne_engine_opts *opts,
     struct erne_error err = { 0 };
 
     *r = (struct result){ 0 };
-    so.n_ctx = 64;
+    so.n_ctx = N_CTX;
     so.n_batch = 8;
     so.sampling.temperature = 0;
     struct erne_engine_opts eo = *opts;
@@ -244,7 +244,8 @@ static void test_own_memory(void **state)
     assert_same(&r, &usual);
 }
 
-/* The table of tokens and the logits' weights are 5 MB: three buffers. */
+/* The table of tokens and the logits' weights are 5 MB: three buffers. Keys and values of
+ * both layers are 4 MB, and each 1. */
 static void test_small_buffers(void **state)
 {
     const struct erne_engine_opts opts = options("opencl");
@@ -615,6 +616,7 @@ int main(void)
     if (erne_backend_opencl.devices(count_device, NULL) != 1)
         return SKIPPED;
     desc.n_vocab = N_VOCAB;
+    desc.n_ctx_train = N_CTX;
     if (tiny_model_write(MODEL, &desc, "f32", 5, NULL) < 0)
         return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);

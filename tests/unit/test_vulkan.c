@@ -199,7 +199,7 @@ static void count_declined(void *user, enum erne_log_level level, const char *li
 
 /* Logits of the last token after a prompt and after three more. */
 static void converse(const struct erne_backend_fns *first, void *hook, int time_limit_ms,
-                     float *logits, int n_vocab, int *n_declined)
+                     int n_ctx, float *logits, int n_vocab, int *n_declined)
 {
     const struct erne_backend_fns *const list[] = { first, &erne_backend_reference,
                                                     NULL };
@@ -217,7 +217,7 @@ static void converse(const struct erne_backend_fns *first, void *hook, int time_
     opts.time_limit_ms = time_limit_ms;
     opts.log = count_declined;
     opts.log_user = n_declined;
-    session_opts.n_ctx = 64;
+    session_opts.n_ctx = n_ctx;
     session_opts.n_batch = 8;
     if (erne_engine_open_on(&e, MODEL, &opts, list, hook, &err) < 0)
         fail_msg("%s", err.text);
@@ -264,12 +264,12 @@ static void test_model_goes_on(void **state)
     assert_non_null(got);
     if (tiny_model_write(MODEL, &desc, "w8", 7, &err) < 0)
         fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, 0, want, desc.n_vocab, &n_declined);
+    converse(&erne_backend_reference, NULL, 0, 64, want, desc.n_vocab, &n_declined);
     for (size_t i = 0; i < ERNE_ARRAY_LEN(faults); i++) {
         struct injector in = injector(faults[i].kind, faults[i].fail_at, faults[i].code);
 
         arm(&in);
-        converse(&erne_backend_vulkan, &in.fault, 0, got, desc.n_vocab, &n_declined);
+        converse(&erne_backend_vulkan, &in.fault, 0, 64, got, desc.n_vocab, &n_declined);
         for (size_t j = 0; j < n; j++)
             if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
                 fail_msg("fault %zu, logit %zu: %g, want %g", i, j, (double)got[j],
@@ -301,10 +301,10 @@ static void test_late(void **state)
     assert_non_null(got);
     if (tiny_model_write(MODEL, &desc, "f32", 7, &err) < 0)
         fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, 0, want, desc.n_vocab, &n_declined);
+    converse(&erne_backend_reference, NULL, 0, 64, want, desc.n_vocab, &n_declined);
     for (size_t i = 0; i < ERNE_ARRAY_LEN(ways); i++) {
         ERNE_LEAKS_BEGIN(); /* what the driver still works with */
-        converse(&erne_backend_vulkan, &ways[i], 1, got, desc.n_vocab, &n_declined);
+        converse(&erne_backend_vulkan, &ways[i], 1, 64, got, desc.n_vocab, &n_declined);
         ERNE_LEAKS_END();
         for (size_t j = 0; j < n; j++)
             if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
@@ -316,10 +316,11 @@ static void test_late(void **state)
     pf_path_remove(MODEL);
 }
 
-/* A table of tokens of some megabytes, where an allocation may have two and a binding
- * one: the device computes all the same, from several of both. */
+/* A table of tokens of some megabytes and a KV cache of four, where an allocation may
+ * have two and a binding one: the device computes all the same, from several of both. */
 static void test_small_limits(void **state)
 {
+    enum { N_CTX = 15000 };
     struct vk_fault ways[] = { { 0 },
                                { .no_host_import = true },
                                { .no_host_import = true, .staged = true } };
@@ -329,6 +330,7 @@ static void test_small_limits(void **state)
     int n_declined;
 
     (void)state;
+    desc.n_ctx_train = N_CTX;
     desc.n_vocab = 20000;
     const size_t n = 4 * (size_t)desc.n_vocab;
 
@@ -338,11 +340,12 @@ static void test_small_limits(void **state)
     assert_non_null(got);
     if (tiny_model_write(MODEL, &desc, "f32", 7, &err) < 0)
         fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, 0, want, desc.n_vocab, &n_declined);
+    converse(&erne_backend_reference, NULL, 0, 64, want, desc.n_vocab, &n_declined);
     for (size_t i = 0; i < ERNE_ARRAY_LEN(ways); i++) {
         ways[i].max_alloc = 2 << 20;
         ways[i].max_binding = 1 << 20;
-        converse(&erne_backend_vulkan, &ways[i], 0, got, desc.n_vocab, &n_declined);
+        converse(&erne_backend_vulkan, &ways[i], 0, N_CTX, got, desc.n_vocab,
+                 &n_declined);
         assert_int_equal(n_declined, 0);
         for (size_t j = 0; j < n; j++)
             if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
