@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <xxhash.h>
 
+#include "runtime/kvcache.h"
 #include "runtime/node_fill.h"
 #include "runtime/node_trial.h"
 
@@ -60,6 +61,7 @@ static size_t put_dims(char *text, size_t cap, const struct erne_tensor *t,
                        const struct erne_step *step)
 {
     char scheme[ERNE_SCHEME_NAME_MAX] = "";
+    const char *kv = t->mem == ERNE_MEM_STATE ? erne_kv_type_name(t->type) : "";
     size_t n = (size_t)snprintf(text, cap, "%lld", (long long)erne_tensor_rows(t, step));
 
     for (int i = 1; i < t->n_dims && n < cap; i++)
@@ -68,8 +70,8 @@ static size_t put_dims(char *text, size_t cap, const struct erne_tensor *t,
         erne_scheme_name(t->scheme, scheme);
     if (t->type == ERNE_TYPE_BANK)
         erne_scheme_name(t->bank[0].scheme, scheme);
-    if (scheme[0] && n < cap)
-        n += (size_t)snprintf(text + n, cap - n, " %s", scheme);
+    if ((scheme[0] || kv[0]) && n < cap)
+        n += (size_t)snprintf(text + n, cap - n, " %s%s", scheme, kv);
     return n;
 }
 

@@ -118,8 +118,11 @@ int erne_node_trial_init(struct erne_node_trial *t, const struct erne_node *like
         if (st > 0)
             st = ERNE_EUNSUPPORTED;
     }
-    if (st == 0)
+    if (st == 0) {
         st = make_room(t);
+        if (st == ERNE_ENOMEM && erne_backend_is_device(be))
+            st = ERNE_EUNSUPPORTED; /* as the planner takes it */
+    }
     if (st == 0)
         return 0;
     erne_node_trial_deinit(t);

@@ -26,6 +26,7 @@ enum { N_CTX = 512, N_BATCH = 512, N_PREFILL = 67, N_OUT = 2, VISION_SIDE = 4 };
 struct stage {
     const char *name;
     enum erne_phase_kind kind;
+    bool only_state; /* the nodes that keep or read keys and values, no others */
     struct erne_graph graph;
     struct erne_step step;
 };
@@ -73,15 +74,27 @@ static int tell(struct verify *v, const struct erne_check *check, uint32_t ops)
 
 /* ------------------------------------------------------------------- nodes */
 
-/* The kinds of nodes of a graph ([g->n_nodes]); answers how many. */
-static size_t sort_nodes(const struct erne_graph *g, struct sort *sorts)
+static bool has_state(const struct erne_node *node)
 {
+    bool has = node->dst->state != NULL;
+
+    for (int i = 0; i < ERNE_MAX_SRC; i++)
+        has = has || (node->src[i] && node->src[i]->state);
+    return has;
+}
+
+/* The kinds of nodes of a graph ([g->n_nodes]); answers how many. */
+static size_t sort_nodes(const struct stage *stage, struct sort *sorts)
+{
+    const struct erne_graph *g = &stage->graph;
     size_t n = 0;
 
     for (size_t i = 0; i < g->n_nodes; i++) {
         const uint64_t key = erne_node_key(&g->nodes[i]);
         size_t at = 0;
 
+        if (stage->only_state && !has_state(&g->nodes[i]))
+            continue;
         while (at < n && sorts[at].key != key)
             at++;
         if (at == n)
@@ -127,7 +140,7 @@ static int check_graph(struct verify *v, const struct stage *stage)
     if (!sorts)
         return erne_fail(v->err, ERNE_ENOMEM, "no memory for %zu nodes",
                          stage->graph.n_nodes);
-    n = sort_nodes(&stage->graph, sorts);
+    n = sort_nodes(stage, sorts);
     for (size_t i = 0; st == 0 && i < n; i++)
         st = check_sort(v, stage, &sorts[i]);
     free(sorts);
@@ -178,21 +191,40 @@ static int check_vision(struct verify *v, int32_t n_frames)
     return st;
 }
 
-static int check_all(struct verify *v)
+/* The steps of text with a KV cache of one type. only_state: what follows from the type,
+ * as the rest was seen with another. */
+static int check_steps(struct verify *v, enum erne_type type, bool only_state)
 {
     const struct erne_model_desc *desc = &v->e->file.desc;
-    struct stage decode = { "decode", ERNE_PHASE_DECODE,
+    const int32_t n_ctx = desc->n_ctx_train < N_CTX ? desc->n_ctx_train : N_CTX;
+    const int32_t n_batch = desc->device.n_batch > 0 ? desc->device.n_batch : N_BATCH;
+    struct stage decode = { "decode", ERNE_PHASE_DECODE, only_state,
                             .step = { .n_tok = 1, .n_out = 1 } };
-    struct stage guess = { "guess", ERNE_PHASE_DECODE,
+    struct stage both = { "guessed", ERNE_PHASE_DECODE, only_state,
+                          .step = { .n_tok = 2, .n_out = 2 } };
+    struct stage guess = { "guess", ERNE_PHASE_DECODE, only_state,
                            .step = { .n_tok = 2, .n_out = 1 } };
-    struct stage prefill = { "prefill", ERNE_PHASE_PREFILL,
+    struct stage prefill = { "prefill", ERNE_PHASE_PREFILL, only_state,
                              .step = { .n_tok = N_PREFILL, .n_out = N_OUT } };
-    const int32_t n_batch = v->kv.n_ctx < N_BATCH ? v->kv.n_ctx : N_BATCH;
 
+    erne_kvcache_deinit(&v->kv);
+    ERNE_TRY(erne_kvcache_init(&v->kv, desc, n_ctx, type, v->err));
     ERNE_TRY(check_text(v, &decode, 1, false));
-    ERNE_TRY(check_text(v, &prefill, n_batch, false));
-    if (desc->n_mtp > 0)
-        ERNE_TRY(check_text(v, &guess, 2, true));
+    ERNE_TRY(check_text(v, &prefill, n_batch < n_ctx ? n_batch : n_ctx, false));
+    if (desc->n_mtp == 0)
+        return 0;
+    ERNE_TRY(check_text(v, &both, 2, false));
+    return check_text(v, &guess, 2, true);
+}
+
+static int check_all(struct verify *v)
+{
+    static const enum erne_type others[] = { ERNE_TYPE_F32, ERNE_TYPE_Q8, ERNE_TYPE_Q4 };
+    const struct erne_model_desc *desc = &v->e->file.desc;
+
+    ERNE_TRY(check_steps(v, ERNE_TYPE_F16, false));
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(others); i++)
+        ERNE_TRY(check_steps(v, others[i], true));
     if (desc->vision.n_layers == 0)
         return 0;
     ERNE_TRY(check_vision(v, 1));
@@ -309,13 +341,11 @@ static int fail_wrong(const struct verify *v, const char *how)
 static int verify_anew(struct verify *v)
 {
     const struct erne_model_desc *desc = &v->e->file.desc;
-    const int32_t n_ctx = desc->n_ctx_train < N_CTX ? desc->n_ctx_train : N_CTX;
     struct erne_verdict_key key;
     char how[64];
 
     for (int i = 0; i < v->e->n_opened; i++)
         v->e->opened[i].be->refused_ops = 0; /* of an earlier verdict */
-    ERNE_TRY(erne_kvcache_init(&v->kv, desc, n_ctx, ERNE_TYPE_F16, v->err));
     if (desc->vision.n_layers > 0) {
         v->freqs = erne_rope_vision_freqs(&desc->vision);
         if (!v->freqs)

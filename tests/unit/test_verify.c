@@ -27,11 +27,15 @@
 /* What visit was told. */
 struct seen {
     int n, n_wrong, n_declined;
+    int n_codes;             /* of these, whose caches are of codes */
     uint32_t ops, wrong_ops; /* bit 1 << op */
     bool whole, wrong_whole; /* the model as a whole */
     bool golden;             /* compared with what the file says */
     bool picture;            /* of which a picture is part */
+    unsigned kv_types;       /* of caches: bit 1 << place in kv_names */
 };
+
+static const char *const kv_names[] = { " f16", " f32", " q8", " q4" };
 
 static int note(void *user, const struct erne_check *c)
 {
@@ -40,6 +44,8 @@ static int note(void *user, const struct erne_check *c)
     seen->n++;
     seen->n_wrong += c->status == ERNE_EVERIFY;
     seen->n_declined += c->status == ERNE_EUNSUPPORTED;
+    seen->n_codes += c->status == ERNE_EUNSUPPORTED &&
+                     (strstr(c->shape, " q8") || strstr(c->shape, " q4"));
     for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
         if (strcmp(c->op, erne_op_name(op)) == 0) {
             seen->ops |= UINT32_C(1) << op;
@@ -52,6 +58,9 @@ static int note(void *user, const struct erne_check *c)
         seen->golden = strstr(c->shape, "of the file") != NULL;
         seen->picture = strstr(c->shape, "a picture") != NULL;
     }
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(kv_names); i++)
+        if (strcmp(c->op, "attention") == 0 && strstr(c->shape, kv_names[i]))
+            seen->kv_types |= 1u << i;
     assert_true(strlen(c->shape) > 0);
     assert_true(c->n_nodes > 0);
     if (c->status == 0)
@@ -102,6 +111,20 @@ static int teardown(void **state)
 
 /* ----------------------------------------------------------------- tests */
 
+/* What a device has no memory for is the CPU's, and no reason to end. */
+static void small_passes(void **state)
+{
+    struct shadow_config config = { .max_bytes = 1 };
+    struct seen seen;
+    struct erne_error err = { 0 };
+
+    (void)state;
+    if (verify(MODEL, &config, &seen, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_true(seen.whole);
+    assert_int_equal(seen.n_declined, seen.n - 1);
+}
+
 static void right_passes(void **state)
 {
     struct shadow_config config = { 0 };
@@ -116,9 +139,12 @@ static void right_passes(void **state)
         fail_msg("%s", err.text);
     assert_true(text.n > 10);
     assert_true(text.whole && vl.whole);
+    assert_int_equal(text.kv_types, 0xf); /* whatever a session will ask for */
+    assert_int_equal(vl.kv_types, 0xf);
     assert_true(vl.golden && !text.golden); /* a converter made the former only */
     assert_true(vl.picture && !text.picture);
-    assert_int_equal(text.n_declined + vl.n_declined, 0);
+    assert_int_equal(text.n_declined, text.n_codes); /* these it does not take */
+    assert_int_equal(vl.n_declined, vl.n_codes);
     assert_int_equal(text.ops | vl.ops, (1u << ERNE_OP_COUNT) - 1);
 }
 
@@ -312,6 +338,7 @@ static void damaged_verdicts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_passes),
         cmocka_unit_test(right_passes),
         cmocka_unit_test(wrong_is_routed_around),
         cmocka_unit_test(verdict_is_for_one_model),
