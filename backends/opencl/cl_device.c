@@ -127,6 +127,7 @@ static int find_facts(struct cl_device *dev, const struct erne_backend_opts *opt
     cl_uint align_bits = 0, vector = 1, n_units = 1;
     cl_ulong max_alloc = 0;
     cl_device_type type = 0;
+    const char *level = fault && fault->level ? fault->level : opts->isa;
     int limit_ms = opts->time_limit_ms;
 
     ERNE_TRY(get_text(dev, CL_DEVICE_NAME, dev->name));
@@ -144,7 +145,7 @@ static int find_facts(struct cl_device *dev, const struct erne_backend_opts *opt
     if (fault && fault->max_alloc > 0 && fault->max_alloc < dev->max_alloc)
         dev->max_alloc = fault->max_alloc;
     dev->vector = vector >= 16 ? 16 : vector >= 8 ? 8 : 1;
-    if (opts->isa && strcmp(opts->isa, "scalar") == 0)
+    if (level && strcmp(level, "scalar") == 0)
         dev->vector = 1;
     if (limit_ms <= 0)
         limit_ms = type & CL_DEVICE_TYPE_CPU ? TIME_LIMIT_CPU_MS : TIME_LIMIT_MS;

@@ -19,6 +19,7 @@ struct cl_fault {
     /* May put its own functions into the table. May be NULL. */
     void (*wrap)(void *user, struct cl_fns *fns);
     void *user;
+    const char *level;   /* instead of erne_backend_opts.isa; NULL: that */
     const char *loader;  /* instead of the system's; NULL: the system's */
     bool no_host_memory; /* as if the device could not use host memory */
     bool hang;           /* as if no command ended in time */

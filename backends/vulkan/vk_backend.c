@@ -41,7 +41,10 @@ static const char *const levels[] = { "core", "subgroups", "dot", NULL };
 
 static bool is_level(const struct erne_backend_opts *opts, const char *level)
 {
-    return opts->isa && strcmp(opts->isa, level) == 0;
+    const struct vk_fault *fault = opts->hook;
+    const char *asked = fault && fault->level ? fault->level : opts->isa;
+
+    return asked && strcmp(asked, level) == 0;
 }
 
 static int vk_open(struct erne_backend **out, const struct erne_backend_opts *opts,

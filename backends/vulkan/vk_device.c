@@ -223,7 +223,8 @@ static int pick_device(struct vk_device *dev, int index, struct erne_error *err)
     if (n_usable == 0)
         return erne_fail(err, ERNE_EUNSUPPORTED,
                          "vulkan: no device on this machine has Vulkan 1.1 compute");
-    return erne_fail(err, ERNE_EUNSUPPORTED, "vulkan: device %d of %d", index, n_usable);
+    return erne_fail(err, ERNE_EUNSUPPORTED, "no Vulkan device %d: there %s %d", index,
+                     n_usable == 1 ? "is" : "are", n_usable);
 }
 
 static int has_extension(struct vk_device *dev, const char *name, bool *has)

@@ -15,6 +15,7 @@ struct vk_fault {
      * result. May be NULL. */
     int (*answer)(void *user, int call);
     void *user;
+    const char *level;   /* instead of erne_backend_opts.isa; NULL: that */
     const char *loader;  /* instead of the system's; NULL: the system's */
     bool no_host_import; /* as if the device could not use host memory */
     bool impatient;      /* for what hangs no longer is waited than the time limit */

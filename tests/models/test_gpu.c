@@ -3,8 +3,9 @@
  * Runs one golden checkpoint as test_logits.c does: against the logits of transformers
  * while weights are floats, and in quantised schemes against the reference backend, which
  * rounds no more than these do. Greedy tokens are those of the CPU backend, and all nodes
- * are the devices'. BACKEND may be a placement, "prefill=vulkan,decode=opencl:1".
- * usage: test_gpu CASE_DIR WORK_DIR BACKEND [TEST]; 77: no such device here.
+ * are the devices'. BACKEND may be a placement, "prefill=vulkan,decode=opencl:1"; LEVEL
+ * is one of those of a backend's kernels.
+ * usage: test_gpu CASE_DIR WORK_DIR BACKEND [TEST [LEVEL]]; 77: no such device here.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,13 +18,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/opencl/cl_fault.h"
+#include "backends/vulkan/vk_fault.h"
+#include "runtime/engine.h"
 #include "tests/models/golden.h"
 
 enum { N_GREEDY = 6, SKIPPED = 77 };
 
 struct test {
     struct golden golden;
-    const char *backend, *kv_type;
+    const char *backend, *kv_type, *level; /* level NULL: the best */
+    struct vk_fault vulkan;                /* with the level */
+    struct cl_fault opencl;
     size_t n_elsewhere; /* nodes that the device declined */
 };
 
@@ -44,6 +50,8 @@ static struct erne_engine *engine_open(struct test *t, const char *scheme,
     struct erne_error err = { 0 };
     struct erne_engine *engine = NULL;
     struct erne_engine_opts opts = erne_engine_opts_default();
+    const bool is_vulkan = strcmp(backend, "vulkan") == 0;
+    void *hook = is_vulkan ? (void *)&t->vulkan : (void *)&t->opencl;
 
     golden_path(path, &t->golden, scheme);
     opts.backend = backend;
@@ -51,7 +59,8 @@ static struct erne_engine *engine_open(struct test *t, const char *scheme,
     opts.fallback = false;
     opts.log = count_line;
     opts.log_user = t;
-    if (erne_engine_open(&engine, path, &opts, &err) != 0)
+    if (erne_engine_open_on(&engine, path, &opts, erne_backends, t->level ? hook : NULL,
+                            &err) != 0)
         fail_msg("open %s on %s: %s", path, backend, err.text);
     return engine;
 }
@@ -144,14 +153,25 @@ static void test_f32(void **state)
     check_scheme(*state, "f32", true, 1e-4);
 }
 
+/* Inputs may have been rounded to 15 bits. */
+static double quantised_limit(const struct test *t)
+{
+    return t->level && strcmp(t->level, "dot") == 0 ? 1e-3 : 1e-4;
+}
+
 static void test_w4(void **state)
 {
-    check_scheme(*state, "w4-g64a", false, 1e-4);
+    check_scheme(*state, "w4-g64a", false, quantised_limit(*state));
 }
 
 static void test_w8(void **state)
 {
-    check_scheme(*state, "w8", false, 1e-4);
+    check_scheme(*state, "w8", false, quantised_limit(*state));
+}
+
+static void test_w2(void **state)
+{
+    check_scheme(*state, "w2-g32a", false, quantised_limit(*state));
 }
 
 /* A number on the border of two codes may fall to either, as sums are not the reference's
@@ -211,22 +231,25 @@ static bool has_devices(const char *backend)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4 && argc != 5) {
-        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR BACKEND [TEST]\n", argv[0]);
+    if (argc < 4 || argc > 6) {
+        fprintf(stderr, "usage: %s CASE_DIR WORK_DIR BACKEND [TEST [LEVEL]]\n", argv[0]);
         return 2;
     }
     struct test t = { .golden = { .dir = argv[1], .work_dir = argv[2] },
-                      .backend = argv[3] };
+                      .backend = argv[3],
+                      .level = argc > 5 ? argv[5] : NULL };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_f32, &t),
         cmocka_unit_test_prestate(test_w4, &t),
         cmocka_unit_test_prestate(test_w8, &t),
+        cmocka_unit_test_prestate(test_w2, &t),
         cmocka_unit_test_prestate(test_kv_codes, &t),
     };
 
+    t.vulkan.level = t.opencl.level = t.level;
     if (!has_devices(t.backend))
         return SKIPPED;
-    if (argc == 5)
+    if (argc > 4)
         cmocka_set_test_filter(argv[4]);
     golden_read(&t.golden);
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
