@@ -10,7 +10,8 @@ static void softmax(double *p, const float *logits, int32_t n)
     double max = -INFINITY, sum = 0;
 
     for (int32_t e = 0; e < n; e++)
-        max = fmax(max, (double)logits[e]);
+        if ((double)logits[e] > max) /* fmax crashes gcc 12 for ARM here */
+            max = (double)logits[e];
     for (int32_t e = 0; e < n; e++)
         sum += p[e] = exp((double)logits[e] - max);
     for (int32_t e = 0; e < n; e++)
