@@ -120,6 +120,8 @@ int pf_cpu_count(void);
 void pf_cpu_name(char *buf, size_t cap);
 /* Whether this is a 64-bit ARM processor with the dot products of ARMv8.2. */
 bool pf_cpu_has_arm_dot(void);
+/* Whether it has the matrix products of bytes of ARMv8.6 (i8mm). */
+bool pf_cpu_has_arm_i8mm(void);
 
 /* ----------------------------------------------------------------- clock */
 

@@ -35,7 +35,9 @@ enum cpu_isa cpu_isa_detect(void)
         return cpu_isa_has_avx_vnni() ? CPU_ISA_AVXVNNI : CPU_ISA_AVX2;
     return CPU_ISA_AVX512;
 #elif defined(__aarch64__)
-    return pf_cpu_has_arm_dot() ? CPU_ISA_NEON : CPU_ISA_C;
+    if (!pf_cpu_has_arm_dot())
+        return CPU_ISA_C;
+    return pf_cpu_has_arm_i8mm() ? CPU_ISA_I8MM : CPU_ISA_NEON;
 #else
     return CPU_ISA_C;
 #endif

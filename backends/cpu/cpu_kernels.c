@@ -8,6 +8,8 @@ void cpu_kernels_init(struct cpu_kernels *k, enum cpu_isa isa)
 #if defined(__aarch64__)
     if (isa >= CPU_ISA_NEON)
         cpu_kernels_init_neon(k);
+    if (isa >= CPU_ISA_I8MM)
+        cpu_kernels_init_i8mm(k);
 #endif
     if (isa >= CPU_ISA_AVX2)
         cpu_kernels_init_avx2(k);

@@ -132,6 +132,7 @@ struct cpu_kernels {
 /* Fills the slots that a level has; plain C has all of them. */
 void cpu_kernels_init_c(struct cpu_kernels *k);
 void cpu_kernels_init_neon(struct cpu_kernels *k);
+void cpu_kernels_init_i8mm(struct cpu_kernels *k);
 void cpu_kernels_init_avx2(struct cpu_kernels *k);
 void cpu_kernels_init_avxvnni(struct cpu_kernels *k);
 void cpu_kernels_init_avx512ymm(struct cpu_kernels *k);
@@ -140,7 +141,7 @@ void cpu_kernels_init_avx512bf16(struct cpu_kernels *k);
 void cpu_kernels_init_attend_bf16(struct cpu_kernels *k);
 
 #if defined(__aarch64__)
-#define CPU_ISA_ARM(X) X(NEON, neon)
+#define CPU_ISA_ARM(X) X(NEON, neon) X(I8MM, i8mm)
 #else
 #define CPU_ISA_ARM(X)
 #endif

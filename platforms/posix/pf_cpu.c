@@ -10,6 +10,8 @@
 #if defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 /* The first line of a file of the kernel's, without its end; "" if there is none. */
@@ -104,6 +106,19 @@ bool pf_cpu_has_arm_dot(void)
     return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 #elif defined(__aarch64__) && defined(__APPLE__)
     return true; /* all of Apple's 64-bit desktop processors */
+#else
+    return false;
+#endif
+}
+
+bool pf_cpu_has_arm_i8mm(void)
+{
+#if defined(__aarch64__) && defined(__linux__)
+    return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+#elif defined(__aarch64__) && defined(__APPLE__)
+    int has = 0; /* the second generation of Apple's has */
+    size_t n_bytes = sizeof(has);
+    return sysctlbyname("hw.optional.arm.FEAT_I8MM", &has, &n_bytes, NULL, 0) == 0 && has;
 #else
     return false;
 #endif

@@ -55,3 +55,12 @@ bool pf_cpu_has_arm_dot(void)
     return false;
 #endif
 }
+
+bool pf_cpu_has_arm_i8mm(void)
+{
+#ifdef PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE
+    return IsProcessorFeaturePresent(PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE) != 0;
+#else
+    return false;
+#endif
+}

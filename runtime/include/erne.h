@@ -115,7 +115,7 @@ struct erne_engine_opts {
     const char *backend;
     const char *device;    /* "vulkan:1": instead of backend, or of its device; or NULL */
     const char *isa;       /* highest CPU level to use: "auto", "c", "avx2",
-                              "avxvnni", "avx512"; "neon" on ARM */
+                              "avxvnni", "avx512"; "neon", "i8mm" on ARM */
     int n_threads;         /* 0: one a physical core */
     bool check_hashes;     /* verify every tensor's hash before use (reads the file) */
     const char *cache_dir; /* for compiled kernels and what is known of devices; NULL */

@@ -92,7 +92,7 @@ function check_code(line, code) {
     if (code ~ /case ERNE_OP_/ && FILENAME != "runtime/op.c")
         report("op-switch", "operators are rows of tables; only op.c switches on them")
     if (line ~ /immintrin|arm_neon/ &&
-        FILENAME !~ /_(avx2|avxvnni|avx512(bf16|ymm)?|neon)(\.inc)?\.c$/)
+        FILENAME !~ /_(avx2|avxvnni|avx512(bf16|ymm)?|i8mm|neon)(\.inc)?\.c$/)
         report("intrinsics", "belong in a file whose suffix names the instruction set")
     if (line ~ /^#[ ]*if 0/)
         report("dead-code", "delete it; git remembers")

@@ -342,6 +342,10 @@ GROUP_FUNCTION(group_one, ONE_ROW)
 #undef ADD_BLOCK
 #undef GROUP_FUNCTION
 
+#ifdef HAS_PAIRS
+#include "backends/cpu/kernels/matmul_pairs.inc.c"
+#endif
+
 static inline void tile_many(float *acc, const struct cpu_tile *w,
                              const struct cpu_activations *x, const int32_t *from,
                              int64_t n, struct kind kind)
@@ -364,6 +368,10 @@ static inline void tile_many(float *acc, const struct cpu_tile *w,
             sum_codes(sums, &run, kind);
             run.sums = sums;
         }
+#ifdef HAS_PAIRS
+        for (; i + N_PAIRED <= n; i += N_PAIRED)
+            group_pairs(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
+#endif
         for (; i + N_INT_ROWS <= n; i += N_INT_ROWS)
             group_many(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
         for (; i < n; i++)

@@ -110,6 +110,31 @@ static inline vi i_dot_w8(vi acc, vi w, vi x)
 
 static inline vi i_dot_u4(vi acc, vi w, vi x) { return i_dot_w8(acc, w, x); }
 
+/* What matmul_pairs.inc.c is written on. */
+#ifdef __ARM_FEATURE_MATMUL_INT8
+#define HAS_PAIRS
+
+static inline vi i_add(vi a, vi b) { return vaddq_u32(a, b); }
+static inline vi i_zip_low(vi a, vi b) { return vzip1q_u32(a, b); }
+static inline vi i_zip_high(vi a, vi b) { return vzip2q_u32(a, b); }
+static inline vi i_even(vi a, vi b) { return vuzp1q_u32(a, b); }
+static inline vi i_odd(vi a, vi b) { return vuzp2q_u32(a, b); }
+
+/* Eight inputs of two tokens. */
+static inline vi i_pair(const int8_t *p, const int8_t *q)
+{
+    return vreinterpretq_u32_s8(vcombine_s8(vld1_s8(p), vld1_s8(q)));
+}
+
+/* acc [2][2] += w [2][8] times x [2][8], row by row. */
+static inline vi i_products(vi acc, vi w, vi x)
+{
+    return vreinterpretq_u32_s32(vmmlaq_s32(vreinterpretq_s32_u32(acc),
+                                            vreinterpretq_s8_u32(w),
+                                            vreinterpretq_s8_u32(x)));
+}
+#endif
+
 static inline vi i_add_high(vi a, vi b)
 {
     return vaddq_u32(a, vshlq_n_u32(b, 7));
