@@ -262,6 +262,26 @@ static int find_import(struct vk_device *dev)
     return 0;
 }
 
+/* Fills in chains of properties and features; false if the device lacks the extension
+ * that they are of. */
+static int ask(struct vk_device *dev, const char *extension, void *properties,
+               void *features, bool *has)
+{
+    VkPhysicalDeviceProperties2 props = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = properties
+    };
+    VkPhysicalDeviceFeatures2 all = { .sType =
+                                          VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                      .pNext = features };
+
+    ERNE_TRY(has_extension(dev, extension, has));
+    if (!*has)
+        return 0;
+    dev->fn.GetPhysicalDeviceProperties2(dev->physical, &props);
+    dev->fn.GetPhysicalDeviceFeatures2(dev->physical, &all);
+    return 0;
+}
+
 /* Subgroups of 8 or 16 that are what the device has anyway, and that can be relied on:
  * of a size that is asked for, full, and able to shuffle. */
 static int find_narrow(struct vk_device *dev)
@@ -272,24 +292,15 @@ static int find_narrow(struct vk_device *dev)
     VkPhysicalDeviceSubgroupProperties subgroup = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, .pNext = &size
     };
-    VkPhysicalDeviceProperties2 props = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup
-    };
     VkPhysicalDeviceSubgroupSizeControlFeaturesEXT has_size = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT
-    };
-    VkPhysicalDeviceFeatures2 features = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has_size
     };
     bool has;
 
     dev->narrow = 0;
-    ERNE_TRY(has_extension(dev, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &has));
-    if (!has)
-        return 0;
-    dev->fn.GetPhysicalDeviceProperties2(dev->physical, &props);
-    dev->fn.GetPhysicalDeviceFeatures2(dev->physical, &features);
-    if (!has_size.subgroupSizeControl || !has_size.computeFullSubgroups ||
+    ERNE_TRY(ask(dev, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &subgroup, &has_size,
+                 &has));
+    if (!has || !has_size.subgroupSizeControl || !has_size.computeFullSubgroups ||
         !(size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) ||
         !(subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) ||
         !(subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT))
@@ -308,24 +319,14 @@ static int find_dot(struct vk_device *dev)
         .sType =
             VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR
     };
-    VkPhysicalDeviceProperties2 props = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &dot
-    };
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR has_dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR
     };
-    VkPhysicalDeviceFeatures2 features = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has_dot
-    };
     bool has;
 
-    dev->has_dot = dev->fast_dot = false;
-    ERNE_TRY(has_extension(dev, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME, &has));
-    if (!has)
-        return 0;
-    dev->fn.GetPhysicalDeviceProperties2(dev->physical, &props);
-    dev->fn.GetPhysicalDeviceFeatures2(dev->physical, &features);
-    dev->has_dot = has_dot.shaderIntegerDotProduct;
+    ERNE_TRY(
+        ask(dev, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME, &dot, &has_dot, &has));
+    dev->has_dot = has && has_dot.shaderIntegerDotProduct;
     dev->fast_dot = dev->has_dot && dot.integerDotProduct4x8BitPackedSignedAccelerated;
     return 0;
 }
