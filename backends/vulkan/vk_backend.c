@@ -190,7 +190,7 @@ static int vk_reserve_scratch(struct erne_backend *be, size_t n_bytes)
         return ERNE_EDEVICE;
     if (vk->pipelines.n != vk->n_logged) {
         snprintf(line, sizeof(line),
-                 "vulkan: %zu pipelines compiled, %zu from the cache, in %.2f s",
+                 "vulkan: %zu new pipelines, %zu known from the cache, in %.2f s",
                  vk->pipelines.n_compiled, vk->pipelines.n - vk->pipelines.n_compiled,
                  (double)vk->pipelines.spent_ns * 1e-9);
         log_line(vk, ERNE_LOG_DEBUG, line);
