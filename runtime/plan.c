@@ -25,6 +25,7 @@ struct planner {
     erne_log_fn log;
     void *log_user;
     struct erne_error *err;
+    size_t n_no_memory; /* nodes that a device has no memory for */
 };
 
 static void debug_line(const struct planner *p, const char *fmt, ...) ERNE_PRINTF(2, 3);
@@ -40,6 +41,28 @@ static void debug_line(const struct planner *p, const char *fmt, ...)
     vsnprintf(line, sizeof(line), fmt, args);
     va_end(args);
     p->log(p->log_user, ERNE_LOG_DEBUG, line);
+}
+
+/* What costs speed that the user counted on is said aloud. */
+static void warn_of_memory(const struct planner *p, size_t n_nodes)
+{
+    char line[128];
+
+    snprintf(line, sizeof(line),
+             "%s has no memory for %zu of %zu operators: others compute them",
+             p->backends[0]->fns->name, p->n_no_memory, n_nodes);
+    if (p->log && p->n_no_memory > 0)
+        p->log(p->log_user, ERNE_LOG_WARN, line);
+}
+
+static void warn_of_step(const struct planner *p, int left_out)
+{
+    char line[128];
+
+    snprintf(line, sizeof(line), "%s has no memory for a step: others compute it",
+             p->backends[left_out]->fns->name);
+    if (p->log)
+        p->log(p->log_user, ERNE_LOG_WARN, line);
 }
 
 int erne_node_offer(struct erne_backend *be, struct erne_node *node)
@@ -70,6 +93,8 @@ void erne_node_withdraw(struct erne_node *node)
     node->state = NULL;
 }
 
+static const char no_memory[] = ": no memory";
+
 /* The same, and memory for what it takes. */
 static int offer_room(struct erne_plan *plan, struct erne_backend *be,
                       struct erne_node *node, const char **why)
@@ -90,7 +115,7 @@ static int offer_room(struct erne_plan *plan, struct erne_backend *be,
             erne_node_withdraw(node);
     }
     if (erne_backend_is_device(be) && (st == ERNE_ENOMEM || st == ERNE_EUNSUPPORTED)) {
-        *why = ": no memory";
+        *why = no_memory;
         st = 1;
     }
     if (st == ERNE_EDEVICE)
@@ -98,8 +123,7 @@ static int offer_room(struct erne_plan *plan, struct erne_backend *be,
     return st;
 }
 
-static int place_node(struct erne_plan *plan, struct erne_node *node,
-                      const struct planner *p)
+static int place_node(struct erne_plan *plan, struct erne_node *node, struct planner *p)
 {
     for (size_t i = 0; p->backends[i]; i++) {
         const char *be_name = p->backends[i]->fns->name, *why;
@@ -113,6 +137,7 @@ static int place_node(struct erne_plan *plan, struct erne_node *node,
                        be_name, node->impl->name);
             return 0;
         }
+        p->n_no_memory += why == no_memory;
         debug_line(p, "%s: %s declined by %s%s", node->dst->name, erne_op_name(node->op),
                    be_name, why);
     }
@@ -274,7 +299,7 @@ static int make_room(struct erne_plan *plan, struct erne_backend *be,
     return 0;
 }
 
-static int place_all(struct erne_plan *plan, const struct planner *p)
+static int place_all(struct erne_plan *plan, struct planner *p)
 {
     struct erne_graph *g = plan->graph;
 
@@ -294,8 +319,9 @@ static int place_all(struct erne_plan *plan, const struct planner *p)
 
 /* One try with the planner's backends. *left_out: the place of a device among them that
  * has no room for a step, or -1. */
-static int try_plan(struct erne_plan *plan, const struct planner *p, int *left_out)
+static int try_plan(struct erne_plan *plan, struct planner *p, int *left_out)
 {
+    p->n_no_memory = 0;
     *left_out = -1;
     ERNE_TRY(place_all(plan, p));
     for (int i = 0; p->backends[i]; i++) {
@@ -349,11 +375,11 @@ int erne_plan_init(struct erne_plan *plan, struct erne_graph *graph,
         plan->failed = failed;
         if (left_out < 0)
             return st;
-        debug_line(&p, "plan: without %s, which has no memory for a step",
-                   p.backends[left_out]->fns->name);
+        warn_of_step(&p, left_out);
         for (int i = left_out; i < ERNE_MAX_BACKENDS; i++)
             p.backends[i] = p.backends[i + 1];
     }
+    warn_of_memory(&p, graph->n_nodes);
     count_nodes(plan, &p, nodes);
     debug_line(&p, "plan: %zu nodes (%s) in %zu runs, %zu copies, %zu bytes a step",
                graph->n_nodes, nodes, plan->route.n_legs - 1, plan->route.n_transfers,

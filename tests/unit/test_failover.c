@@ -24,13 +24,15 @@ struct fixture {
     int n_vocab;
     int32_t tokens[N_TOKENS];
     float *want; /* [N_TOKENS, n_vocab] */
-    int n_warnings;
+    int n_warnings, n_of_memory;
 };
 
 static void count_warnings(void *user, enum erne_log_level level, const char *line)
 {
     if (level == ERNE_LOG_WARN && strstr(line, "shadow:"))
         ((struct fixture *)user)->n_warnings++;
+    if (level == ERNE_LOG_WARN && strstr(line, "shadow has no memory"))
+        ((struct fixture *)user)->n_of_memory++;
 }
 
 static struct erne_engine *engine_open(struct fixture *f, const char *backend,
@@ -44,7 +46,7 @@ static struct erne_engine *engine_open(struct fixture *f, const char *backend,
     opts.fallback = fallback;
     opts.log = count_warnings;
     opts.log_user = f;
-    f->n_warnings = 0;
+    f->n_warnings = f->n_of_memory = 0;
     if (erne_engine_open_on(&e, MODEL, &opts, shadow_backends, config, &err) < 0)
         fail_msg("%s", err.text);
     return e;
@@ -263,6 +265,7 @@ static void too_little_memory(void **state)
     for (size_t part = 0; part <= 16; part++) {
         config = (struct shadow_config){ .max_bytes = 1 + n_all * part / 16 };
         assert_int_equal(converse(f, "shadow", true, &config, logits), 0);
+        assert_int_equal(f->n_of_memory > 0, part < 16); /* and it is said */
         assert_memory_equal(logits, f->want,
                             (size_t)(N_TOKENS * f->n_vocab) * sizeof(float));
         n_runs = config.n_calls[SHADOW_RUN];
