@@ -48,6 +48,13 @@ int erne_cache_save(const char *dir, const char *name, const char *text, size_t 
     return st;
 }
 
+bool erne_cache_has(const char *dir, const char *name)
+{
+    char path[MAX_PATH_BYTES];
+
+    return path_of(path, dir, name) && pf_path_exists(path);
+}
+
 int erne_cache_load(const char *dir, const char *name, char *text, size_t cap)
 {
     char path[MAX_PATH_BYTES];

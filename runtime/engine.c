@@ -51,15 +51,19 @@ static void apply_verdict(struct erne_opened *opened, const struct erne_engine *
 {
     struct erne_verdict_key key;
     char ops[160], line[256];
+    int st;
 
     if (!o->cache_dir ||
-        !erne_verdict_key_init(&key, opened->be->fns, opened->device, "auto", &e->file) ||
-        !erne_verdict_load(o->cache_dir, &key, &opened->be->refused_ops) ||
-        opened->be->refused_ops == 0)
+        !erne_verdict_key_init(&key, opened->be->fns, opened->device, "auto", &e->file))
+        return;
+    st = erne_verdict_load(o->cache_dir, &key, &opened->be->refused_ops);
+    if (st == 0 || (st > 0 && opened->be->refused_ops == 0))
         return;
     erne_verdict_text(opened->be->refused_ops, ops, sizeof(ops));
-    snprintf(line, sizeof(line), "%s:%d failed verification, others compute: %s",
-             opened->be->fns->name, opened->device, ops);
+    snprintf(line, sizeof(line), "%s:%d %s%s", opened->be->fns->name, opened->device,
+             st < 0 ? "was verified, but what was found cannot be read: verify it again"
+                    : "failed verification, others compute: ",
+             ops);
     log_line(o, ERNE_LOG_WARN, line);
 }
 

@@ -24,8 +24,7 @@ bool erne_verdict_key_init(struct erne_verdict_key *key,
         return false;
     erne_build_identity(build);
     n = snprintf(key->text, cap,
-                 "erne verify 1\ndevice: %s\nisa: %s\nbuild: %s\nmodel: %016" PRIx64
-                 "\n",
+                 "erne verify 1\ndevice: %s\nisa: %s\nbuild: %s\nmodel: %016" PRIx64 "\n",
                  identity, isa, build, erne_model_hash(file));
     return n > 0 && (size_t)n < cap;
 }
@@ -50,8 +49,8 @@ int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
     return erne_cache_save(dir, name, text, n, err);
 }
 
-bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
-                       uint32_t *refused)
+int erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
+                      uint32_t *refused)
 {
     static const char label[] = "refused:";
     const size_t n_key = strlen(key->text);
@@ -62,10 +61,11 @@ bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
 
     name_of(name, key);
     n_bytes = erne_cache_load(dir, name, text, sizeof(text));
-    if (n_bytes < 0 || (size_t)n_bytes <= n_key + strlen(label) ||
-        memcmp(text, key->text, n_key) != 0 ||
+    if (n_bytes < 0)
+        return erne_cache_has(dir, name) ? ERNE_EFORMAT : 0;
+    if ((size_t)n_bytes <= n_key + strlen(label) || memcmp(text, key->text, n_key) != 0 ||
         memcmp(text + n_key, label, strlen(label)) != 0)
-        return false;
+        return ERNE_EFORMAT;
     while (*at == ' ') {
         const size_t n = strcspn(++at, " \n");
         enum erne_op op = 0;
@@ -74,14 +74,14 @@ bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
                (strlen(erne_op_name(op)) != n || memcmp(at, erne_op_name(op), n) != 0))
             op++;
         if (op == ERNE_OP_COUNT)
-            return false;
+            return ERNE_EFORMAT;
         found |= UINT32_C(1) << op;
         at += n;
     }
     if (*at != '\n')
-        return false;
+        return ERNE_EFORMAT;
     *refused = found;
-    return true;
+    return 1;
 }
 
 void erne_verdict_text(uint32_t refused, char *text, size_t cap)

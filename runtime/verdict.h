@@ -20,9 +20,9 @@ bool erne_verdict_key_init(struct erne_verdict_key *key,
 /* refused: bit 1 << op for what is computed wrongly; all bits: the model as a whole. */
 int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
                       uint32_t refused, struct erne_error *err);
-/* False when there is none, or none that can be read. */
-bool erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
-                       uint32_t *refused);
+/* 1: *refused is set; 0: there is none; EFORMAT: there is one that cannot be read. */
+int erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
+                      uint32_t *refused);
 
 /* "matmul, rope", cut where text ([cap]) ends. */
 void erne_verdict_text(uint32_t refused, char *text, size_t cap);

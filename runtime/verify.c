@@ -376,7 +376,7 @@ static bool is_known(struct verify *v)
     if (strcmp(v->e->backends[0][0]->fns->name, "reference") == 0)
         return true;
     return find_kept(v, &key) &&
-           erne_verdict_load(v->opts->engine.cache_dir, &key, &v->refused);
+           erne_verdict_load(v->opts->engine.cache_dir, &key, &v->refused) > 0;
 }
 
 static int verify(struct verify *v)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "platforms/platform.h"
+#include "runtime/cache_file.h"
 #include "runtime/verdict.h"
 #include "runtime/verify.h"
 #include "tests/support/reseal.h"
@@ -297,6 +298,31 @@ static void lost_is_told(void **state)
     assert_non_null(strstr(err.text, "device lost"));
 }
 
+/* A verdict that cannot be read any more is not passed over in silence. */
+static void damage_is_told(void **state)
+{
+    struct shadow_config config = { 0 };
+    struct warnings warnings = { 0 };
+    struct seen seen;
+    struct erne_error err = { 0 };
+    char **names = NULL;
+    size_t n_names = 0;
+
+    (void)state;
+    assert_int_equal(verify(MODEL, &config, &seen, &err), 0);
+    assert_int_equal(pf_dir_list(CACHE, &names, &n_names), 0);
+    for (size_t n = 0; n < n_names; n++)
+        assert_int_equal(erne_cache_save(CACHE, names[n], "x", 1, &err), 0);
+    pf_dir_free(names, n_names);
+    assert_true(run_is_right(MODEL, &config, &warnings));
+    assert_int_equal(warnings.n, 1);
+    assert_non_null(strstr(warnings.text, "verify it again"));
+    warnings = (struct warnings){ 0 };
+    assert_int_equal(verify(MODEL, &config, &seen, &err), 0);
+    assert_true(run_is_right(MODEL, &config, &warnings));
+    assert_int_equal(warnings.n, 0);
+}
+
 /* Whatever stands in the file of a verdict is the verdict or none. */
 static void damaged_verdicts(void **state)
 {
@@ -312,7 +338,7 @@ static void damaged_verdicts(void **state)
     (void)state;
     assert_false(erne_verdict_key_init(&key, &erne_backend_shadow, 9, "auto", &file));
     assert_true(erne_verdict_key_init(&key, &erne_backend_shadow, 0, "auto", &file));
-    assert_false(erne_verdict_load(CACHE, &key, &refused));
+    assert_int_equal(erne_verdict_load(CACHE, &key, &refused), 0);
     for (size_t i = 0; i < ERNE_ARRAY_LEN(tails); i++) {
         struct erne_verdict_key other = key;
         char path[512], text[2048];
@@ -320,7 +346,7 @@ static void damaged_verdicts(void **state)
 
         snprintf(other.text + strlen(other.text), 64, "trial: %zu\n", i);
         assert_int_equal(erne_verdict_save(CACHE, &other, 6, &err), 0);
-        assert_true(erne_verdict_load(CACHE, &other, &refused));
+        assert_int_equal(erne_verdict_load(CACHE, &other, &refused), 1);
         assert_int_equal(refused, 6);
         assert_int_equal(pf_dir_list(CACHE, &names, &n_names), 0);
         for (size_t n = 0; n < n_names; n++) {
@@ -331,7 +357,7 @@ static void damaged_verdicts(void **state)
             pf_file_close(&f);
         }
         pf_dir_free(names, n_names);
-        assert_false(erne_verdict_load(CACHE, &other, &refused));
+        assert_int_equal(erne_verdict_load(CACHE, &other, &refused), ERNE_EFORMAT);
     }
 }
 
@@ -343,6 +369,7 @@ int main(void)
         cmocka_unit_test(wrong_is_routed_around),
         cmocka_unit_test(verdict_is_for_one_model),
         cmocka_unit_test(golden_logits_decide),
+        cmocka_unit_test(damage_is_told),
         cmocka_unit_test(declined_is_no_failure),
         cmocka_unit_test(lost_is_told),
         cmocka_unit_test(damaged_verdicts),
