@@ -118,6 +118,6 @@ static inline vi i_add_high(vi a, vi b)
 #define VEC_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
 enum { N_VEC_ROWS = 6 };
 #define INT_ROWS(X) X(0) X(1) X(2)
-enum { N_INT_ROWS = 3, N_RUN = 16 };
+enum { N_INT_ROWS = 3, N_RUN = 4 };
 #define VEC_HEADS(X) X(0) X(1) X(2) X(3)
 enum { N_VEC_HEADS = 4 };
