@@ -22,6 +22,7 @@ struct vk_fault {
     bool staged;         /* as if the host could not see device memory */
     /* The most that an allocation and a binding may have; 0: what the device says. */
     size_t max_alloc, max_binding;
+    size_t max_staging; /* bytes that wait to be copied; 0: as it suits */
 };
 
 #endif

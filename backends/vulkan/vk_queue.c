@@ -332,23 +332,19 @@ static int wait(struct vk_queue *q, struct vk_device *dev)
     return 0;
 }
 
-int vk_queue_submit(struct vk_queue *q, struct vk_device *dev,
-                    const struct vk_recording *r)
+/* The copies that wait, then the recording, either of which may be none. */
+static int submit(struct vk_queue *q, struct vk_device *dev, const struct vk_recording *r)
 {
     VkCommandBuffer commands[2];
     VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                           .pCommandBuffers = commands };
 
     if (q->has_copies) {
-        q->has_copies = false;
-        q->n_staged = 0;
         ERNE_TRY(end_copies(q, dev));
         commands[info.commandBufferCount++] = q->copies;
     }
     if (r)
         commands[info.commandBufferCount++] = r->commands;
-    if (info.commandBufferCount == 0)
-        return 0;
     VK_TRY(dev, QueueSubmit, dev->queue, 1, &info, q->fence);
     if (wait(q, dev) == 0)
         return 0;
@@ -359,14 +355,35 @@ int vk_queue_submit(struct vk_queue *q, struct vk_device *dev,
     return ERNE_EDEVICE;
 }
 
+int vk_queue_submit(struct vk_queue *q, struct vk_device *dev,
+                    const struct vk_recording *r)
+{
+    const bool has_copies = q->has_copies;
+    int st = 0;
+
+    if (has_copies || r)
+        st = submit(q, dev, r);
+    q->has_copies = false;
+    q->n_staged = 0;
+    if (st == 0 || !has_copies)
+        return st;
+    /* What should have been copied is not there, and nobody knows any more what it was:
+     * the device would compute with whatever there is instead. */
+    dev->is_lost = true;
+    return ERNE_EDEVICE;
+}
+
 /* ----------------------------------------------------------------- copies */
 
 /* As large as the device gives, up to what a long upload makes use of. */
 static int need_staging(struct vk_queue *q, struct vk_device *dev)
 {
     VkDeviceSize n_bytes = dev->max_alloc < STAGING_MOST ? dev->max_alloc : STAGING_MOST;
+    const struct vk_fault *fault = dev->fn.fault;
     int st = q->staging.buffer ? 0 : ERNE_ENOMEM;
 
+    if (fault && fault->max_staging > 0 && fault->max_staging < n_bytes)
+        n_bytes = fault->max_staging;
     while (st == ERNE_ENOMEM && n_bytes >= STAGING_LEAST) {
         st = vk_buffer_create(&q->staging, dev, n_bytes, true);
         n_bytes /= 2;
