@@ -297,6 +297,7 @@ struct erne_tensor *erne_graph_attention(struct erne_graph *g, const char *name,
     node.params.attention.n_kv_heads = heads->n_kv_heads;
     node.params.attention.head_dim = heads->head_dim;
     node.params.attention.scale = heads->scale;
+    node.params.attention.rounds = heads->rounds;
     return append(g, name, &node, 0, NULL);
 }
 

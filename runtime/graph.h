@@ -80,7 +80,7 @@ struct erne_attention_inputs {
 struct erne_attention_heads {
     int32_t n_heads, n_kv_heads, head_dim;
     float scale; /* of q . k, usually head_dim^-0.5 */
-    bool rounds; /* segment_attention: may be computed in bf16 */
+    bool rounds; /* may be computed in bf16 */
 };
 struct erne_tensor *erne_graph_attention(struct erne_graph *g, const char *name,
                                          const struct erne_attention_inputs *in,

@@ -108,8 +108,12 @@ double erne_node_limit(const struct erne_node *node)
                                       ? node->src[ERNE_SRC_GATE_UP]->bank
                                       : NULL;
     const double limit = limits[node->op];
+    const bool rounds = node->op == ERNE_OP_ATTENTION ? node->params.attention.rounds
+                        : node->op == ERNE_OP_SEGMENT_ATTENTION
+                            ? node->params.segment_attention.rounds
+                            : false;
 
-    if (node->op == ERNE_OP_SEGMENT_ATTENTION && node->params.segment_attention.rounds)
+    if (rounds)
         return 1e-2; /* as a product of three roundings to bf16, 0.3 % */
     return w && erne_codec_is_int(w->scheme.codec) ? 3e-2 : limit;
 }

@@ -83,8 +83,8 @@ union erne_op_params {
     struct { float eps; } layer_norm;
     struct { enum erne_act act; } matmul;
     struct { enum erne_rope_kind kind; int32_t n_heads, head_dim; } rope;
-    struct { int32_t n_heads, n_kv_heads, head_dim; float scale; } attention;
     /* rounds: q, k, v and the weights of v may be rounded to bf16 */
+    struct { int32_t n_heads, n_kv_heads, head_dim; float scale; bool rounds; } attention;
     struct { int32_t n_heads, head_dim; float scale; bool rounds; } segment_attention;
     struct { int32_t n_banks, n_used; float norm_min; } moe_route;
     struct { int32_t n_used; } moe_ffn;

@@ -4,6 +4,9 @@
  * these tokens go through a page together. A batch of tokens has units enough, each with
  * all pages; for few tokens the pages are divided, too, into runs of SPLIT_PAGES, and
  * what each run found is merged afterwards. Units do not depend on the number of threads.
+ *
+ * Where the node may round, the processor multiplies pairs of bf16 and there are queries
+ * enough to pay for it, a unit first lays each page out in bf16.
  */
 #include "backends/cpu/cpu.h"
 #include "runtime/kv_row.h"
@@ -14,6 +17,10 @@
 
 /* Of a unit of a batch: rows of queries aimed at. Up to FEW_TOKENS, pages are divided. */
 enum { UNIT_ROWS = 64, FEW_TOKENS = 4, SPLIT_PAGES = 8 };
+/* From how many queries a page on it pays to lay it out: it costs as much as four. */
+enum { BF16_MIN_ROWS = 8 };
+
+static const float LOG2_E = 1.44269504f;
 
 /* How a node and a step look to all units. */
 struct shape {
@@ -21,10 +28,12 @@ struct shape {
     int64_t d, d_pad;          /* head_dim, and rounded up to what kernels take */
     int64_t n_tok;
     int64_t unit_tok, n_chunks; /* tokens a unit, units that makes */
+    int64_t unit_rows;          /* queries of a unit there is room for */
     int64_t n_splits;           /* runs of pages */
     enum erne_type type;
     int64_t row_bytes; /* of a row of the cache */
     bool direct;       /* a kernel takes the rows as they are */
+    bool bf16;         /* computed in bf16 */
     const int32_t *table, *position;
 };
 
@@ -32,7 +41,9 @@ struct shape {
 struct lane {
     float *k, *v;             /* [ERNE_KV_PAGE, d_pad]: pages that no kernel takes */
     float *k_scale, *v_scale; /* [ERNE_KV_PAGE]: of those that one takes */
+    uint16_t *k16, *v16;      /* a page in bf16 */
     float *q;                 /* [rows, d_pad]: queries times the scale */
+    uint16_t *q16;            /* the same in bf16 */
     struct cpu_softmax *rows; /* [rows] */
     float *out;               /* [rows, d_pad] */
 };
@@ -53,7 +64,13 @@ static int64_t last_page(const struct shape *s, int64_t t, int64_t n_tok)
     return last / ERNE_KV_PAGE;
 }
 
-static struct shape shape_of(const struct erne_node *node, int64_t n_tok)
+static int64_t round_up(int64_t n, int64_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+static struct shape shape_of(const struct cpu_backend *cpu, const struct erne_node *node,
+                             int64_t n_tok)
 {
     const int64_t n_heads = node->params.attention.n_heads;
     struct shape s = { .n_kv_heads = node->params.attention.n_kv_heads,
@@ -64,12 +81,18 @@ static struct shape shape_of(const struct erne_node *node, int64_t n_tok)
                        .position = node->src[ERNE_SRC_QPOS]->data };
 
     s.group = n_heads / s.n_kv_heads;
-    s.d_pad = (s.d + CPU_HEAD_STEP - 1) / CPU_HEAD_STEP * CPU_HEAD_STEP;
+    s.d_pad = round_up(s.d, CPU_HEAD_STEP);
     s.direct = s.d % (s.type == ERNE_TYPE_Q4 ? 2 * CPU_HEAD_STEP : CPU_HEAD_STEP) == 0;
     s.row_bytes = erne_kv_row_len(s.type, s.d) * (int64_t)erne_type_bytes(s.type);
     s.unit_tok = n_tok <= FEW_TOKENS ? 1 : cpu_max(1, UNIT_ROWS / s.group);
     s.n_chunks = (n_tok + s.unit_tok - 1) / s.unit_tok;
     s.n_splits = 1;
+    s.unit_rows = s.unit_tok * s.group;
+    s.bf16 = node->params.attention.rounds && s.direct &&
+             cpu->kernels.pack_bf16[s.type] != NULL &&
+             (n_tok > FEW_TOKENS || s.group >= BF16_MIN_ROWS);
+    if (s.bf16)
+        s.unit_rows = round_up(s.unit_rows, CPU_BF16_ROWS);
     return s;
 }
 
@@ -109,6 +132,23 @@ static int64_t start_of(const struct shape *s, int64_t kv_head, int64_t page)
     return (s->table[page] * s->n_kv_heads + kv_head) * ERNE_KV_PAGE * s->row_bytes;
 }
 
+/* The end of attend_page for n_rows rows. */
+static void attend_bf16(const struct cpu_backend *cpu, const struct shape *s,
+                        const struct lane *lane, const struct cpu_kv_page *page,
+                        int64_t n_rows, int64_t n)
+{
+    const struct cpu_bf16_keys kv = { .k = lane->k16,
+                                      .v = lane->v16,
+                                      .next_k = page->next_k,
+                                      .next_v = page->next_v,
+                                      .next_bytes = page->next_bytes,
+                                      .d = s->d_pad,
+                                      .end = (int)n };
+
+    cpu->kernels.pack_bf16[s->type](lane->k16, lane->v16, page, (int)n);
+    cpu->kernels.attend_bf16(lane->rows, lane->q16, round_up(n_rows, CPU_BF16_ROWS), &kv);
+}
+
 /* Takes n positions of a page into the softmaxes of a unit's rows. */
 static void attend_page(const struct cpu_backend *cpu, const struct erne_node *node,
                         const struct shape *s, const struct lane *lane,
@@ -139,14 +179,22 @@ static void attend_page(const struct cpu_backend *cpu, const struct erne_node *n
         kv.k_scale = load_scales(cpu, lane->k_scale, s, k, n);
         kv.v_scale = load_scales(cpu, lane->v_scale, s, v, n);
     }
-    cpu->kernels.attend[s->direct ? s->type : ERNE_TYPE_F32](lane->rows, lane->q,
-                                                             u->n_tok * s->group, &kv);
+    if (s->bf16)
+        attend_bf16(cpu, s, lane, &kv, u->n_tok * s->group, n);
+    else
+        cpu->kernels.attend[s->direct ? s->type : ERNE_TYPE_F32](
+            lane->rows, lane->q, u->n_tok * s->group, &kv);
 }
 
-static void begin_rows(const struct erne_node *node, const struct shape *s,
-                       const struct lane *lane, const struct unit *u)
+/* For bf16, rows up to whole groups of the kernel's see nothing. */
+static void begin_rows(const struct cpu_backend *cpu, const struct erne_node *node,
+                       const struct shape *s, const struct lane *lane,
+                       const struct unit *u)
 {
-    for (int64_t i = 0; i < u->n_tok * s->group; i++) {
+    const float scale = node->params.attention.scale * (s->bf16 ? LOG2_E : 1.0f);
+    const int64_t n = u->n_tok * s->group;
+
+    for (int64_t i = 0; i < n; i++) {
         const float *q = cpu_row(node->src[ERNE_SRC_X], u->t + i / s->group) +
                          (u->kv_head * s->group + i % s->group) * s->d;
         float *dst = lane->q + i * s->d_pad, *out = lane->out + i * s->d_pad;
@@ -154,9 +202,18 @@ static void begin_rows(const struct erne_node *node, const struct shape *s,
         memset(out, 0, (size_t)s->d_pad * sizeof *out);
         memset(dst, 0, (size_t)s->d_pad * sizeof *dst);
         for (int64_t c = 0; c < s->d; c++)
-            dst[c] = q[c] * node->params.attention.scale;
+            dst[c] = q[c] * scale;
         if (s->type == ERNE_TYPE_Q4)
             erne_kv_rotate(dst, s->d);
+        if (s->bf16)
+            cpu->kernels.bf16_from_f32(lane->q16 + i * s->d_pad, dst, s->d_pad);
+        lane->rows[i] = (struct cpu_softmax){ .max = -FLT_MAX, .out = out };
+    }
+    for (int64_t i = n; s->bf16 && i < round_up(n, CPU_BF16_ROWS); i++) {
+        float *out = lane->out + i * s->d_pad;
+
+        memset(out, 0, (size_t)s->d_pad * sizeof *out);
+        memset(lane->q16 + i * s->d_pad, 0, (size_t)s->d_pad * sizeof *lane->q16);
         lane->rows[i] = (struct cpu_softmax){ .max = -FLT_MAX, .out = out };
     }
 }
@@ -164,7 +221,7 @@ static void begin_rows(const struct erne_node *node, const struct shape *s,
 static void run_unit(const struct cpu_backend *cpu, const struct erne_node *node,
                      const struct shape *s, const struct lane *lane, const struct unit *u)
 {
-    begin_rows(node, s, lane, u);
+    begin_rows(cpu, node, s, lane, u);
     for (int64_t page = u->first; page < u->end; page++) {
         int64_t most = 0;
 
@@ -181,6 +238,12 @@ static void run_unit(const struct cpu_backend *cpu, const struct erne_node *node
 
 /* ------------------------------------------------------------- whole rows */
 
+/* What softmaxes count the powers of. */
+static float power(const struct shape *s, float x)
+{
+    return s->bf16 ? exp2f(x) : expf(x);
+}
+
 /* A query head's result from what n_parts runs of pages found; parts[i * step] is its
  * row in run i. dst: [d] */
 static void merge(float *dst, const struct shape *s, const struct cpu_softmax *parts,
@@ -191,10 +254,10 @@ static void merge(float *dst, const struct shape *s, const struct cpu_softmax *p
     for (int64_t i = 0; i < n_parts; i++)
         max = fmaxf(max, parts[i * step].max);
     for (int64_t i = 0; i < n_parts; i++)
-        total += parts[i * step].total * expf(parts[i * step].max - max);
+        total += parts[i * step].total * power(s, parts[i * step].max - max);
     for (int64_t i = 0; i < n_parts; i++) {
         const struct cpu_softmax *part = &parts[i * step];
-        const float weight = expf(part->max - max) / total;
+        const float weight = power(s, part->max - max) / total;
 
         for (int64_t c = 0; c < s->d; c++)
             dst[c] = (i == 0 ? 0.0f : dst[c]) + weight * part->out[c];
@@ -244,7 +307,7 @@ static struct unit split_of(const struct shape *s, int64_t i)
                           .end = cpu_min(first + SPLIT_PAGES, last_page(s, t, 1) + 1) };
 }
 
-/* Every token's units: rows [n_tok, n_kv_heads, n_splits, group] and
+/* Every token's units: rows [n_tok, n_kv_heads, n_splits, unit_rows] and
  * out [the same, d_pad] are the team's. */
 static void run_few(struct cpu_backend *cpu, const struct erne_node *node,
                     const struct shape *s, struct lane lane, struct cpu_softmax *rows,
@@ -258,8 +321,8 @@ static void run_few(struct cpu_backend *cpu, const struct erne_node *node,
         struct unit u = split_of(s, i);
 
         u.then = start_of(s, next.kv_head, next.first);
-        lane.rows = rows + i * s->group;
-        lane.out = out + i * s->group * s->d_pad;
+        lane.rows = rows + i * s->unit_rows;
+        lane.out = out + i * s->unit_rows * s->d_pad;
         run_unit(cpu, node, s, &lane, &u);
     }
     cpu_barrier(cpu);
@@ -268,8 +331,8 @@ static void run_few(struct cpu_backend *cpu, const struct erne_node *node,
 
         merge(dst_of(node, s, kv / s->n_kv_heads,
                      kv % s->n_kv_heads * s->group + i % s->group),
-              s, rows + kv * s->n_splits * s->group + i % s->group, s->n_splits,
-              s->group);
+              s, rows + kv * s->n_splits * s->unit_rows + i % s->group, s->n_splits,
+              s->unit_rows);
     }
 }
 
@@ -285,7 +348,7 @@ static void push_rows(struct erne_arena *arena, const struct shape *s, int64_t n
 
 static struct lane push_lane(struct erne_arena *arena, const struct shape *s)
 {
-    const int64_t n_rows = s->unit_tok * s->group;
+    const size_t n_q = (size_t)(s->unit_rows * s->d_pad);
     const size_t page = ERNE_KV_PAGE * (size_t)s->d_pad * sizeof(float);
     struct lane lane = { .k = NULL };
 
@@ -295,8 +358,13 @@ static struct lane push_lane(struct erne_arena *arena, const struct shape *s)
     }
     lane.k_scale = erne_arena_push(arena, ERNE_KV_PAGE * sizeof(float), 64);
     lane.v_scale = erne_arena_push(arena, ERNE_KV_PAGE * sizeof(float), 64);
-    lane.q = erne_arena_push(arena, (size_t)(n_rows * s->d_pad) * sizeof(float), 64);
-    push_rows(arena, s, n_rows, &lane.rows, &lane.out);
+    lane.q = erne_arena_push(arena, n_q * sizeof *lane.q, 64);
+    if (s->bf16) {
+        lane.q16 = erne_arena_push(arena, n_q * sizeof *lane.q16, 64);
+        lane.k16 = erne_arena_push(arena, page / 2, 64);
+        lane.v16 = erne_arena_push(arena, page / 2, 64);
+    }
+    push_rows(arena, s, s->unit_rows, &lane.rows, &lane.out);
     return lane;
 }
 
@@ -306,7 +374,7 @@ static int attention_run(struct erne_backend *be, const struct erne_node *node,
 {
     struct cpu_backend *cpu = cpu_of(be);
     struct erne_arena arena = { cpu->scratch, 0, cpu->scratch_bytes };
-    struct shape s = shape_of(node, erne_tensor_rows(node->dst, step));
+    struct shape s = shape_of(cpu, node, erne_tensor_rows(node->dst, step));
     struct lane lane = push_lane(&arena, &s); /* the first thread's */
     struct cpu_softmax *rows;
     float *out;
@@ -320,23 +388,24 @@ static int attention_run(struct erne_backend *be, const struct erne_node *node,
     for (int i = cpu_thread() + 1; i < cpu_team(); i++)
         push_lane(&arena, &s);
     s.n_splits = last_page(&s, 0, s.n_tok) / SPLIT_PAGES + 1;
-    push_rows(&arena, &s, s.n_tok * s.n_kv_heads * s.n_splits * s.group, &rows, &out);
+    push_rows(&arena, &s, s.n_tok * s.n_kv_heads * s.n_splits * s.unit_rows, &rows, &out);
     run_few(cpu, node, &s, lane, rows, out);
     return ERNE_OK;
 }
 
-static size_t bytes_for(const struct erne_node *node, int n_threads, int64_t n_tok)
+static size_t bytes_for(const struct cpu_backend *cpu, const struct erne_node *node,
+                        int64_t n_tok)
 {
-    const struct shape s = shape_of(node, n_tok);
+    const struct shape s = shape_of(cpu, node, n_tok);
     const int64_t n_splits = node->src[ERNE_SRC_K]->dim[0] / SPLIT_PAGES + 1;
     struct erne_arena arena = { NULL, 0, 0 };
     struct cpu_softmax *rows;
     float *out;
 
-    for (int i = 0; i < n_threads; i++)
+    for (int i = 0; i < cpu->n_threads; i++)
         push_lane(&arena, &s);
     if (n_tok <= FEW_TOKENS)
-        push_rows(&arena, &s, n_tok * s.n_kv_heads * n_splits * s.group, &rows, &out);
+        push_rows(&arena, &s, n_tok * s.n_kv_heads * n_splits * s.unit_rows, &rows, &out);
     return arena.used;
 }
 
@@ -344,8 +413,8 @@ static size_t bytes_for(const struct erne_node *node, int n_threads, int64_t n_t
 static size_t attention_scratch(struct erne_backend *be, const struct erne_node *node)
 {
     const int64_t n_tok = node->dst->dim[0];
-    const size_t few = bytes_for(node, cpu_of(be)->n_threads, cpu_min(n_tok, FEW_TOKENS));
-    const size_t all = bytes_for(node, cpu_of(be)->n_threads, n_tok);
+    const size_t few = bytes_for(cpu_of(be), node, cpu_min(n_tok, FEW_TOKENS));
+    const size_t all = bytes_for(cpu_of(be), node, n_tok);
 
     return few > all ? few : all;
 }

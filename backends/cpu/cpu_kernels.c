@@ -22,5 +22,6 @@ void cpu_kernels_init(struct cpu_kernels *k, enum cpu_isa isa)
     if (isa >= CPU_ISA_AVX512 && cpu_isa_has_bf16()) {
         cpu_kernels_init_avx512bf16(k);
         cpu_kernels_init_attend_bf16(k);
+        cpu_kernels_init_pack_bf16(k);
     }
 }

@@ -61,17 +61,20 @@ enum { CPU_HEAD_STEP = 16, CPU_KV_TYPES = ERNE_TYPE_Q4 + 1 };
 struct cpu_softmax {
     float max, total;
     float *out; /* [d], divided by total at the end */
-    int n;      /* positions of the page at hand that the head sees */
+    int n;      /* positions of the keys at hand that the head sees */
     float keep; /* what sums so far are multiplied by, for the page at hand */
 };
 
-/* Keys and values in bf16 of one head, of which a query sees first .. end. Whole tiles of
- * keys are read, and pairs of values; what is not seen there must be finite. */
+/* Keys and values in bf16 of one head, of which queries see those from `first` on, the
+ * one that sees most up to `end`. Pairs of values are read; what is not seen there must
+ * be finite. */
 struct cpu_bf16_keys {
-    const uint16_t *k; /* [CPU_BF16_KEYS / 64, d / 2, 64, 2] */
-    const uint16_t *v; /* [CPU_BF16_KEYS / 2, d, 2] */
-    int64_t d;         /* a multiple of CPU_HEAD_STEP */
-    int first, end;    /* 0 <= first < end <= CPU_BF16_KEYS */
+    const uint16_t *k;              /* [CPU_BF16_KEYS / 64, d / 2, 64, 2] */
+    const uint16_t *v;              /* [CPU_BF16_KEYS / 2, d, 2] */
+    const uint8_t *next_k, *next_v; /* as of cpu_kv_page */
+    int64_t next_bytes;
+    int64_t d;      /* a multiple of CPU_HEAD_STEP */
+    int first, end; /* 0 <= first < end <= CPU_BF16_KEYS */
 };
 enum { CPU_BF16_KEYS = 256, CPU_BF16_ROWS = 4 };
 
@@ -115,8 +118,13 @@ struct cpu_kernels {
      * By type of cache. */
     void (*attend[CPU_KV_TYPES])(struct cpu_softmax *s, const float *q, int64_t n_heads,
                                  const struct cpu_kv_page *kv);
-    /* The same for n rows of queries, a multiple of CPU_BF16_ROWS, scaled by log2 e as
-     * well: s counts powers of 2. NULL: there are no instructions for it. */
+    /* Fills k and v of cpu_bf16_keys with the first n rows of a page, 0 < n <=
+     * ERNE_KV_PAGE, by type of cache. NULL: there are no instructions for it, or it is
+     * not to be rounded. */
+    void (*pack_bf16[CPU_KV_TYPES])(uint16_t *k, uint16_t *v,
+                                    const struct cpu_kv_page *kv, int n);
+    /* The same as attend for n rows of queries, a multiple of CPU_BF16_ROWS, scaled by
+     * log2 e as well: s counts powers of 2. NULL: there are no instructions for it. */
     void (*attend_bf16)(struct cpu_softmax *s, const uint16_t *q, int64_t n,
                         const struct cpu_bf16_keys *kv);
     float w8_zero; /* what tile_int expects in cpu_tile.zero of w8 */
@@ -139,6 +147,7 @@ void cpu_kernels_init_avx512ymm(struct cpu_kernels *k);
 void cpu_kernels_init_avx512(struct cpu_kernels *k);
 void cpu_kernels_init_avx512bf16(struct cpu_kernels *k);
 void cpu_kernels_init_attend_bf16(struct cpu_kernels *k);
+void cpu_kernels_init_pack_bf16(struct cpu_kernels *k);
 
 #if defined(__aarch64__)
 #define CPU_ISA_ARM(X) X(NEON, neon) X(I8MM, i8mm)

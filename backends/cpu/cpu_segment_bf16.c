@@ -148,11 +148,15 @@ static void run_queries(const struct cpu_backend *cpu, const struct erne_node *n
         const struct cpu_bf16_keys kv = {
             .k = r->k + at * s->d_pad,
             .v = r->v + at * s->d_pad,
+            .next_k = (const uint8_t *)r->k,
+            .next_v = (const uint8_t *)r->v,
             .d = s->d_pad,
             .first = (int)cpu_max(0, r->first - at),
             .end = (int)cpu_min(CPU_BF16_KEYS, r->end - at),
         };
 
+        for (int64_t i = 0; i < n; i++)
+            lane->rows[i].n = kv.end;
         cpu->kernels.attend_bf16(lane->rows, lane->q, n, &kv);
     }
     for (int64_t i = 0; i < r->n; i++)

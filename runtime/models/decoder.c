@@ -83,11 +83,14 @@ static struct erne_tensor *attention_block(const struct decoder *d, const struct
     const struct erne_model_desc *desc = d->desc;
     const int64_t q_cols = (int64_t)desc->n_heads * desc->head_dim;
     const int64_t kv_cols = (int64_t)desc->n_kv_heads * desc->head_dim;
+    struct erne_tensor *w_qkv = weight(d, b, "qkv");
     const struct erne_attention_heads heads = {
         .n_heads = desc->n_heads,
         .n_kv_heads = desc->n_kv_heads,
         .head_dim = desc->head_dim,
         .scale = 1.0f / sqrtf((float)desc->head_dim),
+        /* What comes out of a product of codes has lost more than bf16 will take. */
+        .rounds = w_qkv && erne_codec_is_int(w_qkv->scheme.codec),
     };
     struct erne_graph *g = d->g;
     struct erne_attention_inputs in;
@@ -95,7 +98,7 @@ static struct erne_tensor *attention_block(const struct decoder *d, const struct
 
     norm = erne_graph_rms_norm(g, in_block(b, "attn_norm").text, x,
                                weight(d, b, "attn_norm"), desc->rms_eps);
-    qkv = erne_graph_matmul(g, in_block(b, "qkv").text, norm, weight(d, b, "qkv"),
+    qkv = erne_graph_matmul(g, in_block(b, "qkv").text, norm, w_qkv,
                             weight(d, b, "qkv.bias"), NULL);
     q = erne_graph_view(g, qkv, in_block(b, "q").text, 0, q_cols);
     k = erne_graph_view(g, qkv, in_block(b, "k").text, q_cols, kv_cols);

@@ -7,6 +7,8 @@
  * by exp(2e) - 1 of itself, and the result by that part of sum w |v|. Where e is large
  * (adversarial sizes) only the range of v is left. Codes are what they stand for; those
  * of q4 are multiplied in a rotated space, where only the lengths of rows are known.
+ * Where the node may round, u = 2^-8 is added for each factor, and keys below the normal
+ * numbers of f16 may be zero.
  */
 #include <float.h>
 #include <math.h>
@@ -16,29 +18,64 @@
 #include "runtime/kv_row.h"
 #include "tests/conformance/op_case.h"
 
+enum { BENCH = 1, ROUNDS = 2 };
+
 static const struct {
     int32_t n_tok, n_past, n_heads, n_kv_heads, d;
     int64_t gap;
-    bool bench;
+    unsigned is;
 } shapes[] = {
-    { 1, 0, 1, 1, 16, 0, false },      { 1, 63, 2, 2, 32, 0, false },
-    { 1, 64, 4, 2, 64, 0, false },     { 1, 300, 8, 1, 80, 0, false },
-    { 1, 300, 6, 2, 128, 256, false }, { 2, 0, 3, 1, 20, 3, false },
-    { 3, 62, 8, 1, 16, 0, false },     { 5, 60, 2, 1, 64, 0, false },
-    { 8, 0, 3, 3, 32, 0, false },      { 16, 48, 4, 2, 16, 5, false },
-    { 17, 100, 3, 1, 80, 0, false },   { 33, 31, 2, 1, 128, 0, false },
-    { 64, 0, 2, 2, 16, 0, false },     { 64, 64, 1, 1, 32, 0, false },
-    { 100, 30, 2, 1, 16, 0, false },   { 1, 511, 5, 1, 256, 0, false },
-    { 2, 510, 14, 2, 48, 0, false },   { 4, 1022, 4, 1, 32, 7, false },
-    { 5, 126, 6, 2, 96, 0, false },    { 70, 0, 1, 1, 192, 0, false },
-    { 9, 511, 8, 1, 40, 0, false },    { 1, 4095, 16, 2, 128, 512, true },
-    { 128, 0, 16, 2, 128, 512, true }, { 1, 511, 16, 2, 128, 512, true },
+    { 1, 0, 1, 1, 16, 0, 0 },
+    { 1, 63, 2, 2, 32, 0, 0 },
+    { 1, 64, 4, 2, 64, 0, 0 },
+    { 1, 300, 8, 1, 80, 0, 0 },
+    { 1, 300, 6, 2, 128, 256, 0 },
+    { 2, 0, 3, 1, 20, 3, 0 },
+    { 3, 62, 8, 1, 16, 0, 0 },
+    { 5, 60, 2, 1, 64, 0, 0 },
+    { 8, 0, 3, 3, 32, 0, 0 },
+    { 16, 48, 4, 2, 16, 5, 0 },
+    { 17, 100, 3, 1, 80, 0, 0 },
+    { 33, 31, 2, 1, 128, 0, 0 },
+    { 64, 0, 2, 2, 16, 0, 0 },
+    { 64, 64, 1, 1, 32, 0, 0 },
+    { 100, 30, 2, 1, 16, 0, 0 },
+    { 1, 511, 5, 1, 256, 0, 0 },
+    { 2, 510, 14, 2, 48, 0, 0 },
+    { 4, 1022, 4, 1, 32, 7, 0 },
+    { 5, 126, 6, 2, 96, 0, 0 },
+    { 70, 0, 1, 1, 192, 0, 0 },
+    { 9, 511, 8, 1, 40, 0, 0 },
+    { 1, 4095, 16, 2, 128, 512, BENCH },
+    { 128, 0, 16, 2, 128, 512, BENCH },
+    { 1, 511, 16, 2, 128, 512, BENCH },
+    /* whole and ragged groups of queries, first and last tokens of pages, sizes of heads
+     * that a kernel takes in other pieces, too few queries, a size that it does not take
+     */
+    { 1, 0, 8, 1, 16, 0, ROUNDS },
+    { 1, 63, 16, 2, 32, 0, ROUNDS },
+    { 1, 640, 9, 1, 80, 0, ROUNDS },
+    { 3, 62, 11, 1, 64, 3, ROUNDS },
+    { 2, 190, 16, 1, 96, 0, ROUNDS },
+    { 17, 100, 3, 1, 80, 0, ROUNDS },
+    { 9, 511, 8, 2, 48, 0, ROUNDS },
+    { 64, 64, 1, 1, 32, 0, ROUNDS },
+    { 70, 0, 5, 1, 192, 5, ROUNDS },
+    { 6, 126, 6, 2, 112, 0, ROUNDS },
+    { 1, 100, 3, 1, 64, 0, ROUNDS },
+    { 7, 30, 8, 1, 40, 0, ROUNDS },
+    { 65, 63, 4, 1, 256, 0, ROUNDS },
+    { 2, 150, 8, 1, 128, 0, ROUNDS },
+    { 12, 60, 8, 1, 128, 0, ROUNDS },
+    { 1, 1023, 16, 2, 128, 512, BENCH | ROUNDS },
+    { 128, 0, 16, 2, 128, 512, BENCH | ROUNDS },
 };
 
 static const enum erne_type types[] = { ERNE_TYPE_F16, ERNE_TYPE_F32, ERNE_TYPE_Q8,
                                         ERNE_TYPE_Q4 };
 static const char *const type_names[] = { "f16", "f32", "q8", "q4" };
 
+static const double BF16_UNIT = 0x1p-8; /* roundings to it, generously */
 enum { SPARE_PAGES = 2, PAGES_MAX = 72, D_MAX = 256 };
 
 /* Case i is a shape with a type of the cache. */
@@ -61,15 +98,15 @@ static void describe(size_t i, char name[OP_CASE_NAME_MAX])
 {
     const size_t s = shape_of(i);
 
-    snprintf(name, OP_CASE_NAME_MAX, "%s T%d past%d H%d/%d d%d%s",
+    snprintf(name, OP_CASE_NAME_MAX, "%s T%d past%d H%d/%d d%d%s%s",
              type_names[i / ERNE_ARRAY_LEN(shapes)], shapes[s].n_tok, shapes[s].n_past,
              shapes[s].n_heads, shapes[s].n_kv_heads, shapes[s].d,
-             shapes[s].gap ? " view" : "");
+             shapes[s].is & ROUNDS ? " rounds" : "", shapes[s].gap ? " view" : "");
 }
 
 static bool is_bench(size_t i)
 {
-    return shapes[shape_of(i)].bench;
+    return (shapes[shape_of(i)].is & BENCH) != 0;
 }
 
 /* Where the row of [position, head] begins in a cache. */
@@ -146,6 +183,7 @@ static void build(struct op_trial *t, size_t i)
     t->node.params.attention.n_kv_heads = shapes[s].n_kv_heads;
     t->node.params.attention.head_dim = d;
     t->node.params.attention.scale = 1.0f / sqrtf((float)d);
+    t->node.params.attention.rounds = (shapes[s].is & ROUNDS) != 0;
     src[ERNE_SRC_X] =
         op_add_rows(t, "q", ERNE_ROWS_TOKENS, shapes[s].n_heads * d, shapes[s].gap);
     src[ERNE_SRC_K] = op_add_cache(t, "k", type_of(i), pages, shapes[s].n_kv_heads,
@@ -205,15 +243,34 @@ static double weights_of(const struct op_trial *t, const float *q, int64_t head,
     return most;
 }
 
-/* bound: [d] of one query head that sees n positions. */
-static void bound_head(const struct op_trial *t, double *bound, const float *q,
-                       int64_t head, int64_t n)
+/* By how much a score of q may be off, as the exponent of a factor of a weight; `most` as
+ * weights_of answers it. */
+static double error_of(const struct op_trial *t, const float *q, double most)
+{
+    static const double least_f16 = 6.2e-5;
+    const int64_t d = t->node.params.attention.head_dim;
+    double e = 1e-5 + 1e-6 * most, sum = 0;
+
+    if (!t->node.params.attention.rounds)
+        return e;
+    e += 4e-3 * BF16_UNIT + (2 * BF16_UNIT + BF16_UNIT * BF16_UNIT) * most;
+    for (int64_t c = 0; c < d; c++)
+        sum += fabs((double)q[c]);
+    return e + least_f16 * sum * (double)t->node.params.attention.scale;
+}
+
+/* bound: [d] of one query head that sees n positions. Answers the sum of the natural
+ * sizes' squares. */
+static double bound_head(const struct op_trial *t, double *bound, const float *q,
+                         int64_t head, int64_t n)
 {
     static const double flushed = 1e-30; /* weights that f32 rounds to zero */
+    const double u = t->node.params.attention.rounds ? BF16_UNIT : 0;
     const struct erne_tensor *v = t->node.src[ERNE_SRC_V];
     const int64_t d = erne_kv_head_dim(v);
     double w[PAGES_MAX * ERNE_KV_PAGE], mean[D_MAX] = { 0 }, max[D_MAX] = { 0 };
-    const double e = 1e-5 + 1e-6 * weights_of(t, q, head, w, n);
+    double energy[D_MAX] = { 0 }, energy_of_all = 0;
+    const double e = error_of(t, q, weights_of(t, q, head, w, n));
     float row[D_MAX];
 
     for (int64_t p = 0; p < n; p++) {
@@ -225,26 +282,37 @@ static void bound_head(const struct op_trial *t, double *bound, const float *q,
             const double size = v->type == ERNE_TYPE_Q4 ? length : fabs((double)row[c]);
 
             mean[c] += w[p] * size;
+            energy[c] += w[p] * size * w[p] * size;
             max[c] = fmax(max[c], size);
         }
     }
-    for (int64_t c = 0; c < d; c++)
-        bound[c] =
-            fmin(mean[c] * expm1(2 * e) + flushed * max[c] * (double)n, 2 * max[c]) +
-            (double)FLT_MIN;
+    for (int64_t c = 0; c < d; c++) {
+        bound[c] = mean[c] * (exp(2 * e) * (1 + u) * (1 + u) - 1);
+        if (u > 0 && t->fill == OP_FILL_NORMAL)
+            bound[c] = fmin(bound[c], 0.07 * sqrt(energy[c]) + 1e-5 * mean[c]);
+        bound[c] += flushed * max[c] * (double)n;
+        bound[c] = fmin(bound[c], 2 * max[c]) + (double)FLT_MIN;
+        energy_of_all += energy[c];
+    }
+    return energy_of_all;
 }
 
 static void bound(struct op_trial *t)
 {
+    enum { RMS_SAMPLE = 64 }; /* fewer elements have no meaningful mean */
     const int64_t d = t->node.params.attention.head_dim;
     const int64_t n_heads = t->node.params.attention.n_heads;
+    const int64_t n = t->step.n_tok * n_heads * d;
+    double energy = 0;
     const int64_t group = n_heads / t->node.params.attention.n_kv_heads;
 
     for (int64_t r = 0; r < t->step.n_tok; r++)
         for (int64_t h = 0; h < n_heads; h++)
-            bound_head(t, t->bound + (r * n_heads + h) * d,
-                       op_row(t->node.src[ERNE_SRC_X], r) + h * d, h / group,
-                       t->step.n_past + r + 1);
+            energy += bound_head(t, t->bound + (r * n_heads + h) * d,
+                                 op_row(t->node.src[ERNE_SRC_X], r) + h * d, h / group,
+                                 t->step.n_past + r + 1);
+    if (t->node.params.attention.rounds && t->fill == OP_FILL_NORMAL && n >= RMS_SAMPLE)
+        t->rms_limit = 0.01 * sqrt(energy / (double)n);
 }
 
 static struct op_work work(const struct op_trial *t)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backends/cpu/cpu_kernels.h"
+#include "platforms/compiler.h"
 
 #ifdef __AVX512BF16__
 #include <immintrin.h>
@@ -29,10 +30,18 @@ static inline __m512bh load_pairs(const uint16_t *p)
     return (__m512bh)_mm512_loadu_si512(p);
 }
 
+/* As in attention.inc.c. */
+static inline void fetch(const uint8_t *next, int64_t i, int64_t part_bytes)
+{
+    const uint8_t *p = next + i * part_bytes;
+    for (int64_t j = 0; j < part_bytes; j += 64)
+        ERNE_PREFETCH_L2(p + j);
+}
+
 /* p [N_ROWS, CPU_BF16_KEYS] = q [N_ROWS, d] times the keys of the tiles that are seen. */
 static void scores(float *p, const uint16_t *q, const struct cpu_bf16_keys *kv)
 {
-    const int64_t d = kv->d;
+    const int64_t d = kv->d, part = 2 * kv->next_bytes / d;
     for (int i = kv->first / ERNE_TILE_ROWS * ERNE_TILE_ROWS; i < kv->end;
          i += ERNE_TILE_ROWS) {
         const uint16_t *k = kv->k + i * d;
@@ -40,6 +49,7 @@ static void scores(float *p, const uint16_t *q, const struct cpu_bf16_keys *kv)
         EACH_ROW(X)
 #undef X
         for (int64_t c = 0; c < d; c += 2, k += 2 * ERNE_TILE_ROWS) {
+            fetch(kv->next_k, c / 2, part);
             const __m512bh wa = load_pairs(k), wb = load_pairs(k + 2 * VL);
             const __m512bh wc = load_pairs(k + 4 * VL), wd = load_pairs(k + 6 * VL);
 #define X(m)                                       \
@@ -75,10 +85,10 @@ static inline __m512 exp2_of(__m512 x)
     return _mm512_scalef_ps(y, _mm512_sub_ps(x, r));
 }
 
-/* The lanes of a vector from key i on that are seen. */
-static inline __mmask16 seen_from(const struct cpu_bf16_keys *kv, int i)
+/* The lanes of a vector from key i on that lie in first .. end. */
+static inline __mmask16 seen_from(int first, int end, int i)
 {
-    const int low = kv->first - i, high = kv->end - i;
+    const int low = first - i, high = end - i;
     const unsigned from = low <= 0 ? 0xffffU : low < VL ? 0xffffU << low : 0;
     const unsigned until = high >= VL ? 0xffffU : high > 0 ? ~(0xffffU << high) : 0;
     return (__mmask16)(from & until);
@@ -89,17 +99,20 @@ static inline void softmax(struct cpu_softmax *s, uint16_t *w, const float *p,
                            const struct cpu_bf16_keys *kv)
 {
     const int begin = kv->first / ERNE_TILE_ROWS * ERNE_TILE_ROWS;
+    const int first = kv->first, end = s->n;
     const __m512 none = _mm512_set1_ps(-FLT_MAX);
     __m512 top = _mm512_set1_ps(s->max), total = _mm512_setzero_ps();
     for (int i = begin; i < kv->end; i += VL)
-        top = _mm512_max_ps(top, _mm512_mask_loadu_ps(none, seen_from(kv, i), p + i));
+        top = _mm512_max_ps(top,
+                            _mm512_mask_loadu_ps(none, seen_from(first, end, i), p + i));
     const float max = _mm512_reduce_max_ps(top);
     top = _mm512_set1_ps(max);
     for (int i = begin; i < kv->end; i += 2 * VL) {
-        const __m512 a = _mm512_maskz_mov_ps(
-            seen_from(kv, i), exp2_of(_mm512_sub_ps(_mm512_loadu_ps(p + i), top)));
+        const __m512 a =
+            _mm512_maskz_mov_ps(seen_from(first, end, i),
+                                exp2_of(_mm512_sub_ps(_mm512_loadu_ps(p + i), top)));
         const __m512 b =
-            _mm512_maskz_mov_ps(seen_from(kv, i + VL),
+            _mm512_maskz_mov_ps(seen_from(first, end, i + VL),
                                 exp2_of(_mm512_sub_ps(_mm512_loadu_ps(p + i + VL), top)));
         total = _mm512_add_ps(total, _mm512_add_ps(a, b));
         _mm512_storeu_si512(w + i, (__m512i)_mm512_cvtne2ps_pbh(b, a));
@@ -127,8 +140,12 @@ static inline void softmax(struct cpu_softmax *s, uint16_t *w, const float *p,
                      const struct cpu_bf16_keys *kv, int64_t c)                      \
     {                                                                                \
         const uint16_t *v = kv->v + kv->first / 2 * 2 * kv->d + 2 * c;               \
+        const int64_t n_parts = kv->d / (4 * VL) * (ERNE_KV_PAGE / 2);               \
+        const int64_t part = n_parts > 0 ? kv->next_bytes / n_parts : 0;             \
+        int64_t at = c / (4 * VL) * (ERNE_KV_PAGE / 2);                              \
         VECTORS(LOAD)                                                                \
         for (int i = kv->first / 2 * 2; i < kv->end; i += 2, v += 2 * kv->d) {       \
+            fetch(kv->next_v, at++, part);                                           \
             const __m512bh x0 = pair_at(w + i), x1 = pair_at(w + CPU_BF16_KEYS + i); \
             const __m512bh x2 = pair_at(w + 2 * CPU_BF16_KEYS + i);                  \
             const __m512bh x3 = pair_at(w + 3 * CPU_BF16_KEYS + i);                  \
@@ -159,11 +176,15 @@ static void attend_bf16(struct cpu_softmax *s, const uint16_t *q, int64_t n,
 {
     float p[N_ROWS * CPU_BF16_KEYS];
     uint16_t w[N_ROWS * CPU_BF16_KEYS];
+    struct cpu_bf16_keys part = *kv; /* of what comes next, each group's */
+    part.next_bytes /= n / N_ROWS;
     for (int64_t i = 0; i < n; i += N_ROWS, s += N_ROWS, q += N_ROWS * kv->d) {
-        scores(p, q, kv);
+        scores(p, q, &part);
         for (int m = 0; m < N_ROWS; m++)
             softmax(&s[m], w + m * CPU_BF16_KEYS, p + m * CPU_BF16_KEYS, kv);
-        values(s, w, kv);
+        values(s, w, &part);
+        part.next_k += part.next_bytes;
+        part.next_v += part.next_bytes;
     }
 }
 
