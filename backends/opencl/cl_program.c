@@ -154,11 +154,12 @@ static int build(const struct cl_programs *p, struct cl_device *dev, cl_program 
     CL_DO(result, &dev->fn, BuildProgram, *program, 1, &dev->id, r->options, NULL, NULL);
     if (result == CL_SUCCESS)
         return 0;
-    if (result == CL_BUILD_PROGRAM_FAILURE)
-        show_build_log(p, dev, *program, r);
+    show_build_log(p, dev, *program, r);
     dev->fn.api.clReleaseProgram(*program);
     *program = NULL;
-    return cl_device_status(dev, result);
+    if (result == CL_OUT_OF_HOST_MEMORY || result == CL_OUT_OF_RESOURCES)
+        return ERNE_ENOMEM;
+    return ERNE_EUNSUPPORTED; /* the compiler's own trouble: another backend's turn */
 }
 
 /* EUNSUPPORTED: there is none, or the driver does not like it any more. */

@@ -453,20 +453,25 @@ static void test_late(void **state)
 /* The reference takes what cannot be built, and a warning has the compiler's words. */
 static void test_build_failure(void **state)
 {
+    static const int codes[] = { CL_BUILD_PROGRAM_FAILURE, CL_LINK_PROGRAM_FAILURE,
+                                 CL_INVALID_BUILD_OPTIONS };
     const struct erne_engine_opts opts = options("opencl");
-    struct injector in = { .kind = CL_CALL_BuildProgram,
-                           .fail_at = 1,
-                           .code = CL_BUILD_PROGRAM_FAILURE };
     static struct result r;
 
     (void)state;
-    arm(&in);
-    n_live = 0;
-    run(&r, &opts, &in.fault);
-    assert_int_equal(r.st, 0);
-    assert_int_equal(r.id, usual.id);
-    assert_non_null(strstr(r.warned, "cannot build"));
-    assert_int_equal(n_live, 0);
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(codes); i++) {
+        struct injector in = { .kind = CL_CALL_BuildProgram,
+                               .fail_at = 1,
+                               .code = codes[i] };
+
+        arm(&in);
+        n_live = 0;
+        run(&r, &opts, &in.fault);
+        assert_int_equal(r.st, 0);
+        assert_int_equal(r.id, usual.id);
+        assert_non_null(strstr(r.warned, "cannot build"));
+        assert_int_equal(n_live, 0);
+    }
 }
 
 /* A session goes on without a device that is lost in the middle. */
