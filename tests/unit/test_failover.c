@@ -248,6 +248,49 @@ static void lost_for_all(void **state)
     free(logits);
 }
 
+/* Calls to copy that one more token costs. */
+static uint64_t copies_of_a_token(const struct fixture *f, struct erne_session *s,
+                                  const struct shadow_config *config)
+{
+    const uint64_t before =
+        config->n_calls[SHADOW_UPLOAD] + config->n_calls[SHADOW_DOWNLOAD];
+
+    assert_int_equal(erne_session_eval(s, f->tokens, 1, NULL, NULL), 0);
+    return config->n_calls[SHADOW_UPLOAD] + config->n_calls[SHADOW_DOWNLOAD] - before;
+}
+
+/* Keys and values follow who computes, once: the first token after a prompt that another
+ * backend had pays for them, those behind it do not. */
+static void state_moves_once(void **state)
+{
+    static const char *const backends[] = { "prefill=shadow,decode=reference",
+                                            "prefill=reference,decode=shadow",
+                                            "prefill=shadow,decode=shadow:1", "shadow" };
+    struct fixture *f = *state;
+
+    for (size_t b = 0; b < ERNE_ARRAY_LEN(backends); b++) {
+        struct shadow_config config = { 0 };
+        struct erne_engine *e = engine_open(f, backends[b], true, &config);
+        struct erne_session *s = NULL;
+        uint64_t first, second;
+
+        assert_int_equal(session_create(&s, e), 0);
+        assert_int_equal(erne_session_eval(s, f->tokens, 8, NULL, NULL), 0);
+        first = copies_of_a_token(f, s, &config);
+        second = copies_of_a_token(f, s, &config);
+        if (strcmp(backends[b], "shadow") == 0)
+            assert_int_equal(first, second);
+        else
+            assert_true(first > second);
+        if (b == 0)
+            assert_int_equal(second, 0);
+        assert_int_equal(copies_of_a_token(f, s, &config), second);
+        erne_session_destroy(&s);
+        erne_engine_close(&e);
+        check_closed(&config);
+    }
+}
+
 /* Memory that a device lacks is no loss: what does not fit is computed elsewhere. */
 static void too_little_memory(void **state)
 {
@@ -398,15 +441,11 @@ static void backends_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lost_anywhere),
-        cmocka_unit_test(lost_for_good),
-        cmocka_unit_test(lost_for_all),
-        cmocka_unit_test(too_little_memory),
-        cmocka_unit_test(no_memory_anywhere),
-        cmocka_unit_test(failed_allocation),
-        cmocka_unit_test(cancelled_while_renewing),
-        cmocka_unit_test(no_such_device),
-        cmocka_unit_test(backends_are_named),
+        cmocka_unit_test(lost_anywhere),      cmocka_unit_test(lost_for_good),
+        cmocka_unit_test(lost_for_all),       cmocka_unit_test(too_little_memory),
+        cmocka_unit_test(no_memory_anywhere), cmocka_unit_test(state_moves_once),
+        cmocka_unit_test(failed_allocation),  cmocka_unit_test(cancelled_while_renewing),
+        cmocka_unit_test(no_such_device),     cmocka_unit_test(backends_are_named),
     };
 
     return cmocka_run_group_tests_name("failover", tests, setup, teardown);
