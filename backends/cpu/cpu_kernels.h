@@ -42,6 +42,7 @@ struct cpu_tile {
     const uint16_t *scales, *minima; /* f16 [n_groups][64]; NULL where there are none */
     int64_t group;                   /* inputs a scale */
     float zero;                      /* the zero point of the codes */
+    const uint8_t *next;             /* codes that are wanted next, or NULL */
 };
 
 /* Keys and values of one KV head for a page of positions: rows of d numbers, where d is

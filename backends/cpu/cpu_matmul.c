@@ -26,12 +26,14 @@ struct cpu_tile cpu_tile_of(const struct cpu_backend *cpu, const struct erne_ten
         planes->k_pad * ERNE_TILE_ROWS * erne_codec_bits(w->scheme.codec) / 8;
     const float zero =
         w->scheme.asym ? 0.0f : 0.5f * (float)erne_codec_zero2(w->scheme.codec);
+    const uint8_t *codes = (const uint8_t *)erne_tensor_codes(w) + tile * bytes;
     return (struct cpu_tile){
-        .codes = (const uint8_t *)erne_tensor_codes(w) + tile * bytes,
+        .codes = codes,
         .scales = scales != NULL ? scales + at : NULL,
         .minima = minima != NULL ? minima + at : NULL,
         .group = w->scheme.group != 0 ? w->scheme.group : planes->k_pad,
         .zero = w->scheme.codec == ERNE_CODEC_W8 ? cpu->kernels.w8_zero : zero,
+        .next = (tile + 1) * ERNE_TILE_ROWS < planes->n_pad ? codes + bytes : NULL,
     };
 }
 
@@ -162,14 +164,15 @@ void cpu_count_from(int32_t *list, int64_t first, int64_t n)
 
 /* One tile with up to CPU_CHUNK quantised tokens from t on. */
 static void int_tile(struct cpu_backend *cpu, const struct erne_node *node,
-                     const struct cpu_activations *x, int64_t tile, int64_t t, int64_t n)
+                     const struct cpu_activations *x, const struct cpu_tile *weights,
+                     int64_t tile, struct cpu_range tokens)
 {
     const struct erne_tensor *w = node->src[ERNE_SRC_W];
-    const struct cpu_tile weights = cpu_tile_of(cpu, w, tile);
+    const int64_t t = tokens.first, n = tokens.end - t;
     float *acc = (float *)(void *)(cpu->scratch + (size_t)cpu_thread() * ACC_BYTES);
     int32_t from[CPU_CHUNK];
     cpu_count_from(from, t, n);
-    cpu->kernels.tile_int[w->scheme.codec](acc, &weights, x, from, n);
+    cpu->kernels.tile_int[w->scheme.codec](acc, weights, x, from, n);
     cpu_finish_tile(cpu, node, tile, t, n, acc);
 }
 
@@ -186,6 +189,7 @@ static int int_run(struct erne_backend *be, const struct erne_node *node,
                    const struct erne_step *step)
 {
     struct cpu_backend *cpu = cpu_of(be);
+    const struct erne_tensor *w = node->src[ERNE_SRC_W];
     const int64_t n_tok = erne_tensor_rows(node->dst, step), n_tiles = cpu_n_tiles(node);
     const int64_t chunk = chunk_of(n_tok), n_chunks = (n_tok + chunk - 1) / chunk;
     const struct cpu_range rows = cpu_share(n_tok), tiles = cpu_share(n_tiles);
@@ -195,13 +199,19 @@ static int int_run(struct erne_backend *be, const struct erne_node *node,
         cpu->kernels.quantise(&x, t, cpu_row(node->src[ERNE_SRC_X], t));
     cpu_barrier(cpu);
     /* A few tokens are a stream over the weights, and a stream is best left whole. */
-    for (int64_t tile = tiles.first; n_tok < MANY_TOKENS && tile < tiles.end; tile++)
-        int_tile(cpu, node, &x, tile, 0, n_tok);
+    for (int64_t i = tiles.first; n_tok < MANY_TOKENS && i < tiles.end; i++) {
+        const struct cpu_tile weights = cpu_tile_of(cpu, w, i);
+        int_tile(cpu, node, &x, &weights, i, (struct cpu_range){ 0, n_tok });
+    }
     if (n_tok < MANY_TOKENS)
         return ERNE_OK;
-    for (int64_t u = cpu_take(cpu); u < n_chunks * n_tiles; u = cpu_take(cpu)) {
+    for (int64_t u = cpu_take(cpu), next; u < n_chunks * n_tiles; u = next) {
+        struct cpu_tile weights = cpu_tile_of(cpu, w, u % n_tiles);
         const int64_t t = u / n_tiles * chunk;
-        int_tile(cpu, node, &x, u % n_tiles, t, cpu_min(chunk, n_tok - t));
+        next = cpu_take(cpu); /* so early to know what to fetch */
+        weights.next = cpu_tile_of(cpu, w, next % n_tiles).codes;
+        int_tile(cpu, node, &x, &weights, u % n_tiles,
+                 (struct cpu_range){ t, cpu_min(t + chunk, n_tok) });
     }
     return ERNE_OK;
 }

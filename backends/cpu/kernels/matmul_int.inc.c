@@ -346,6 +346,38 @@ GROUP_FUNCTION(group_one, ONE_ROW)
 #include "backends/cpu/kernels/matmul_pairs.inc.c"
 #endif
 
+/* What is expanded next, fetched in equal parts beside the products of all groups. */
+struct ahead {
+    const uint8_t *at;
+    int64_t left, part; /* bytes, whole lines */
+};
+enum { LINE = 64 };
+
+/* Behind the run from block b on, for n tokens. */
+static inline struct ahead ahead_of(const struct cpu_tile *w,
+                                    const struct cpu_activations *x, int64_t b, int64_t n,
+                                    struct kind kind)
+{
+    const bool is_last = b + N_RUN >= x->n_blocks;
+    const uint8_t *tile = is_last ? w->next : w->codes;
+    const int64_t next = is_last ? 0 : b + N_RUN, left = x->n_blocks - next;
+    const int64_t block_bytes = (int64_t)x->block * 8 * kind.bits;
+    const int64_t bytes = (left < N_RUN ? left : N_RUN) * block_bytes;
+    const int64_t n_groups = (n + N_INT_ROWS - 1) / N_INT_ROWS;
+    if (tile == NULL)
+        return (struct ahead){ NULL, 0, 0 };
+    return (struct ahead){ tile + next * block_bytes, bytes,
+                           (bytes / n_groups + LINE) / LINE * LINE };
+}
+
+static inline void fetch(struct ahead *a)
+{
+    const int64_t n = a->left < a->part ? a->left : a->part;
+    for (int64_t i = 0; i < n; i += LINE, a->at += LINE)
+        ERNE_PREFETCH_L2(a->at);
+    a->left -= n;
+}
+
 static inline void tile_many(float *acc, const struct cpu_tile *w,
                              const struct cpu_activations *x, const int32_t *from,
                              int64_t n, struct kind kind)
@@ -361,6 +393,7 @@ static inline void tile_many(float *acc, const struct cpu_tile *w,
     for (int64_t b = 0; b < x->n_blocks; b += N_RUN) {
         const int64_t left = x->n_blocks - b;
         struct run run = load_run(&buf, w, x, b, left < N_RUN ? (int)left : N_RUN, kind);
+        struct ahead ahead = ahead_of(w, x, b, n, kind);
         int64_t i = 0;
         expand(codes, run.codes, (int64_t)run.n_blocks * run.n, kind.bits);
         run.codes = codes;
@@ -369,11 +402,16 @@ static inline void tile_many(float *acc, const struct cpu_tile *w,
             run.sums = sums;
         }
 #ifdef HAS_PAIRS
-        for (; i + N_PAIRED <= n; i += N_PAIRED)
+        for (; i + N_PAIRED <= n; i += N_PAIRED) {
+            fetch(&ahead);
             group_pairs(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
+        }
 #endif
-        for (; i + N_INT_ROWS <= n; i += N_INT_ROWS)
+        for (; i + N_INT_ROWS <= n; i += N_INT_ROWS) {
+            fetch(&ahead);
             group_many(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
+        }
+        fetch(&ahead);
         for (; i < n; i++)
             group_one(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
     }

@@ -131,6 +131,16 @@ static void bf16_from_f32(uint16_t *dst, const float *src, int64_t n)
         dst[i] = erne_bf16_from_f32(src[i]);
 }
 
+/* dst [n] = a [n] */
+static inline void copy(float *dst, const float *a, int n)
+{
+    int i = 0;
+    for (; i + VL <= n; i += VL)
+        v_store(dst + i, v_load(a + i));
+    for (; i < n; i++)
+        dst[i] = a[i];
+}
+
 /* acc [64] to its 32 results: runs of 16 gates alternate with runs of 16 ups. */
 static void swiglu(float acc[ERNE_TILE_ROWS])
 {
@@ -178,7 +188,7 @@ static void finish(const struct cpu_epilogue *e, float acc[ERNE_TILE_ROWS])
     if (e->residual != NULL)
         add(e->dst, acc, e->residual, e->n);
     else
-        memcpy(e->dst, acc, (size_t)e->n * sizeof *acc);
+        copy(e->dst, acc, e->n);
 }
 
 static void add_scaled(float *dst, const float *src, float scale, int64_t n)
