@@ -200,7 +200,7 @@ static void begin_rows(const struct cpu_backend *cpu, const struct erne_node *no
         float *dst = lane->q + i * s->d_pad, *out = lane->out + i * s->d_pad;
 
         memset(out, 0, (size_t)s->d_pad * sizeof *out);
-        memset(dst, 0, (size_t)s->d_pad * sizeof *dst);
+        memset(dst + s->d, 0, (size_t)(s->d_pad - s->d) * sizeof *dst);
         for (int64_t c = 0; c < s->d; c++)
             dst[c] = q[c] * scale;
         if (s->type == ERNE_TYPE_Q4)
