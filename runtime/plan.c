@@ -48,11 +48,12 @@ static void warn_of_memory(const struct planner *p, size_t n_nodes)
 {
     char line[128];
 
+    if (!p->log || p->n_no_memory == 0)
+        return;
     snprintf(line, sizeof(line),
              "%s has no memory for %zu of %zu operators: others compute them",
              p->backends[0]->fns->name, p->n_no_memory, n_nodes);
-    if (p->log && p->n_no_memory > 0)
-        p->log(p->log_user, ERNE_LOG_WARN, line);
+    p->log(p->log_user, ERNE_LOG_WARN, line);
 }
 
 static void warn_of_step(const struct planner *p, int left_out)
