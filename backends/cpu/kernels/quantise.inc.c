@@ -19,7 +19,8 @@
 static const float TOLERANCE = 6.5e-3f, REFINED = 4.5e-3f;
 
 /* A high code's worth, the largest value, and of how many quads in four of a block. */
-enum { HIGH = 128, MOST = 127 * HIGH, MOST_SPARED = 4 };
+static const float HIGH = 128.0f, MOST = 127.0f * 128.0f;
+enum { MOST_SPARED = 4 };
 
 /* Block b of src [x->k]: where it is, or at buf with zeros behind the end. */
 static const float *block_of(float buf[64], const struct cpu_activations *x,
