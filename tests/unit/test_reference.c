@@ -351,7 +351,10 @@ static void check_attention(struct context *c, enum erne_type type, double max_e
     struct erne_node node = { .op = ERNE_OP_ATTENTION,
                               .src = { &q, &k, &v, &table, &position },
                               .dst = &dst,
-                              .params.attention = { HEADS, KV_HEADS, DIM, 0.5f } };
+                              .params.attention = { .n_heads = HEADS,
+                                                    .n_kv_heads = KV_HEADS,
+                                                    .head_dim = DIM,
+                                                    .scale = 0.5f } };
 
     memcpy(pages, page_table, sizeof(pages));
     for (int i = 0; i < TOKENS; i++)
