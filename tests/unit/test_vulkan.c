@@ -236,6 +236,44 @@ static void converse(const struct erne_backend_fns *first, void *hook, int time_
     erne_engine_close(&e);
 }
 
+/* Logits of a conversation: those of the reference, and those of whom it is tried on. */
+struct talk {
+    float *want, *got;
+    size_t n;
+};
+
+static void begin_talk(struct talk *t, const struct erne_model_desc *desc,
+                       const char *scheme)
+{
+    struct erne_error err;
+    int n_declined;
+
+    t->n = 4 * (size_t)desc->n_vocab;
+    t->want = calloc(t->n, sizeof(float));
+    t->got = calloc(t->n, sizeof(float));
+    assert_non_null(t->want);
+    assert_non_null(t->got);
+    if (tiny_model_write(MODEL, desc, scheme, 7, &err) < 0)
+        fail_msg("%s", err.text);
+    converse(&erne_backend_reference, NULL, 0, 64, t->want, desc->n_vocab, &n_declined);
+}
+
+/* what, i: which of the tries */
+static void check_talk(const struct talk *t, const char *what, size_t i)
+{
+    for (size_t j = 0; j < t->n; j++)
+        if (!(fabs((double)t->got[j] - (double)t->want[j]) <= 1e-3))
+            fail_msg("%s %zu, logit %zu: %g, want %g", what, i, j, (double)t->got[j],
+                     (double)t->want[j]);
+}
+
+static void end_talk(struct talk *t)
+{
+    free(t->want);
+    free(t->got);
+    pf_path_remove(MODEL);
+}
+
 /* Lost, hung, out of memory or unable to compile: the session goes on without. */
 static void test_model_goes_on(void **state)
 {
@@ -254,30 +292,20 @@ static void test_model_goes_on(void **state)
         { VK_CALL_AllocateDescriptorSets, 20, VK_ERROR_OUT_OF_POOL_MEMORY },
     };
     const struct erne_model_desc desc = tiny_model_desc();
-    const size_t n = 4 * (size_t)desc.n_vocab;
+    struct talk talk;
     int n_declined;
-    float *want = calloc(n, sizeof(float)), *got = calloc(n, sizeof(float));
-    struct erne_error err;
 
     (void)state;
-    assert_non_null(want);
-    assert_non_null(got);
-    if (tiny_model_write(MODEL, &desc, "w8", 7, &err) < 0)
-        fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, 0, 64, want, desc.n_vocab, &n_declined);
+    begin_talk(&talk, &desc, "w8");
     for (size_t i = 0; i < ERNE_ARRAY_LEN(faults); i++) {
         struct injector in = injector(faults[i].kind, faults[i].fail_at, faults[i].code);
 
         arm(&in);
-        converse(&erne_backend_vulkan, &in.fault, 0, 64, got, desc.n_vocab, &n_declined);
-        for (size_t j = 0; j < n; j++)
-            if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
-                fail_msg("fault %zu, logit %zu: %g, want %g", i, j, (double)got[j],
-                         (double)want[j]);
+        converse(&erne_backend_vulkan, &in.fault, 0, 64, talk.got, desc.n_vocab,
+                 &n_declined);
+        check_talk(&talk, "fault", i);
     }
-    free(want);
-    free(got);
-    pf_path_remove(MODEL);
+    end_talk(&talk);
 }
 
 /* A step that takes longer than the limit, and much longer than anyone waits: the session
@@ -287,33 +315,20 @@ static void test_late(void **state)
     struct vk_fault ways[] = { { .impatient = true },
                                { .impatient = true, .no_host_import = true } };
     struct erne_model_desc desc = tiny_model_desc();
-    struct erne_error err;
-    float *want, *got;
+    struct talk talk;
     int n_declined;
 
     (void)state;
     desc.n_vocab = 40000;
-    const size_t n = 4 * (size_t)desc.n_vocab;
-
-    want = calloc(n, sizeof(float));
-    got = calloc(n, sizeof(float));
-    assert_non_null(want);
-    assert_non_null(got);
-    if (tiny_model_write(MODEL, &desc, "f32", 7, &err) < 0)
-        fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, 0, 64, want, desc.n_vocab, &n_declined);
+    begin_talk(&talk, &desc, "f32");
     for (size_t i = 0; i < ERNE_ARRAY_LEN(ways); i++) {
         ERNE_LEAKS_BEGIN(); /* what the driver still works with */
-        converse(&erne_backend_vulkan, &ways[i], 1, 64, got, desc.n_vocab, &n_declined);
+        converse(&erne_backend_vulkan, &ways[i], 1, 64, talk.got, desc.n_vocab,
+                 &n_declined);
         ERNE_LEAKS_END();
-        for (size_t j = 0; j < n; j++)
-            if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
-                fail_msg("way %zu, logit %zu: %g, want %g", i, j, (double)got[j],
-                         (double)want[j]);
+        check_talk(&talk, "way", i);
     }
-    free(want);
-    free(got);
-    pf_path_remove(MODEL);
+    end_talk(&talk);
 }
 
 /* A table of tokens of some megabytes and a KV cache of four, where an allocation may
@@ -325,36 +340,22 @@ static void test_small_limits(void **state)
                                { .no_host_import = true },
                                { .no_host_import = true, .staged = true } };
     struct erne_model_desc desc = tiny_model_desc();
-    struct erne_error err;
-    float *want, *got;
+    struct talk talk;
     int n_declined;
 
     (void)state;
     desc.n_ctx_train = N_CTX;
     desc.n_vocab = 20000;
-    const size_t n = 4 * (size_t)desc.n_vocab;
-
-    want = calloc(n, sizeof(float));
-    got = calloc(n, sizeof(float));
-    assert_non_null(want);
-    assert_non_null(got);
-    if (tiny_model_write(MODEL, &desc, "f32", 7, &err) < 0)
-        fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, 0, 64, want, desc.n_vocab, &n_declined);
+    begin_talk(&talk, &desc, "f32");
     for (size_t i = 0; i < ERNE_ARRAY_LEN(ways); i++) {
         ways[i].max_alloc = 2 << 20;
         ways[i].max_binding = 1 << 20;
-        converse(&erne_backend_vulkan, &ways[i], 0, N_CTX, got, desc.n_vocab,
+        converse(&erne_backend_vulkan, &ways[i], 0, N_CTX, talk.got, desc.n_vocab,
                  &n_declined);
         assert_int_equal(n_declined, 0);
-        for (size_t j = 0; j < n; j++)
-            if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
-                fail_msg("way %zu, logit %zu: %g, want %g", i, j, (double)got[j],
-                         (double)want[j]);
+        check_talk(&talk, "way", i);
     }
-    free(want);
-    free(got);
-    pf_path_remove(MODEL);
+    end_talk(&talk);
 }
 
 /* Weights wait in a small staging buffer until it is full: those that a failed submission
@@ -362,23 +363,14 @@ static void test_small_limits(void **state)
 static void test_lost_copies(void **state)
 {
     struct erne_model_desc desc = tiny_model_desc();
-    struct erne_error err;
-    float *want, *got;
+    struct talk talk;
     int n_declined;
     bool reached = true;
 
     (void)state;
     desc.n_vocab = 3000;
     desc.tied = false;
-    const size_t n = 4 * (size_t)desc.n_vocab;
-
-    want = calloc(n, sizeof(float));
-    got = calloc(n, sizeof(float));
-    assert_non_null(want);
-    assert_non_null(got);
-    if (tiny_model_write(MODEL, &desc, "f32", 7, &err) < 0)
-        fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, 0, 64, want, desc.n_vocab, &n_declined);
+    begin_talk(&talk, &desc, "f32");
     for (int at = 1; reached; at++) {
         struct injector in =
             injector(VK_CALL_QueueSubmit, at, VK_ERROR_OUT_OF_DEVICE_MEMORY);
@@ -386,16 +378,12 @@ static void test_lost_copies(void **state)
         arm(&in);
         in.fault.no_host_import = in.fault.staged = true;
         in.fault.max_staging = 1 << 18;
-        converse(&erne_backend_vulkan, &in.fault, 0, 64, got, desc.n_vocab, &n_declined);
+        converse(&erne_backend_vulkan, &in.fault, 0, 64, talk.got, desc.n_vocab,
+                 &n_declined);
         reached = in.n_seen >= at;
-        for (size_t j = 0; j < n; j++)
-            if (!(fabs((double)got[j] - (double)want[j]) <= 1e-3))
-                fail_msg("submission %d, logit %zu: %g, want %g", at, j, (double)got[j],
-                         (double)want[j]);
+        check_talk(&talk, "submission", (size_t)at);
     }
-    free(want);
-    free(got);
-    pf_path_remove(MODEL);
+    end_talk(&talk);
 }
 
 static int count_device(void *user, const struct erne_device_info *info)
