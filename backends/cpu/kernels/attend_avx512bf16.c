@@ -12,6 +12,8 @@
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 
+#include "backends/cpu/kernels/kv_prefetch.inc.c"
+
 /* Queries at a time, and numbers a vector. Registers are named one by one: gcc 12 keeps
  * arrays of them on the stack. */
 enum { N_ROWS = CPU_BF16_ROWS, VL = 16 };
@@ -30,14 +32,6 @@ static inline __m512bh load_pairs(const uint16_t *p)
     return (__m512bh)_mm512_loadu_si512(p);
 }
 
-/* As in attention.inc.c. */
-static inline void fetch(const uint8_t *next, int64_t i, int64_t part_bytes)
-{
-    const uint8_t *p = next + i * part_bytes;
-    for (int64_t j = 0; j < part_bytes; j += 64)
-        ERNE_PREFETCH_L2(p + j);
-}
-
 /* p [N_ROWS, CPU_BF16_KEYS] = q [N_ROWS, d] times the keys of the tiles that are seen. */
 static void scores(float *p, const uint16_t *q, const struct cpu_bf16_keys *kv)
 {
@@ -49,7 +43,7 @@ static void scores(float *p, const uint16_t *q, const struct cpu_bf16_keys *kv)
         EACH_ROW(X)
 #undef X
         for (int64_t c = 0; c < d; c += 2, k += 2 * ERNE_TILE_ROWS) {
-            fetch(kv->next_k, c / 2, part);
+            prefetch(kv->next_k, c / 2, part);
             const __m512bh wa = load_pairs(k), wb = load_pairs(k + 2 * VL);
             const __m512bh wc = load_pairs(k + 4 * VL), wd = load_pairs(k + 6 * VL);
 #define X(m)                                       \
@@ -145,7 +139,7 @@ static inline void softmax(struct cpu_softmax *s, uint16_t *w, const float *p,
         int64_t at = c / (4 * VL) * (ERNE_KV_PAGE / 2);                              \
         VECTORS(LOAD)                                                                \
         for (int i = kv->first / 2 * 2; i < kv->end; i += 2, v += 2 * kv->d) {       \
-            fetch(kv->next_v, at++, part);                                           \
+            prefetch(kv->next_v, at++, part);                                        \
             const __m512bh x0 = pair_at(w + i), x1 = pair_at(w + CPU_BF16_KEYS + i); \
             const __m512bh x2 = pair_at(w + 2 * CPU_BF16_KEYS + i);                  \
             const __m512bh x3 = pair_at(w + 3 * CPU_BF16_KEYS + i);                  \
