@@ -36,6 +36,42 @@ struct op_rule {
 
 static const struct op_rule *rule_of(enum erne_op op);
 
+bool erne_op_params_equal(enum erne_op op, const union erne_op_params *a,
+                          const union erne_op_params *b)
+{
+#define SAME(member) (a->member == b->member)
+    switch (op) {
+    case ERNE_OP_RMS_NORM:
+        return SAME(rms_norm.eps);
+    case ERNE_OP_LAYER_NORM:
+        return SAME(layer_norm.eps);
+    case ERNE_OP_MATMUL:
+        return SAME(matmul.act);
+    case ERNE_OP_ROPE:
+        return SAME(rope.kind) && SAME(rope.n_heads) && SAME(rope.head_dim);
+    case ERNE_OP_ATTENTION:
+        return SAME(attention.n_heads) && SAME(attention.n_kv_heads) &&
+               SAME(attention.head_dim) && SAME(attention.scale) &&
+               SAME(attention.rounds);
+    case ERNE_OP_SEGMENT_ATTENTION:
+        return SAME(segment_attention.n_heads) && SAME(segment_attention.head_dim) &&
+               SAME(segment_attention.scale) && SAME(segment_attention.rounds);
+    case ERNE_OP_MOE_ROUTE:
+        return SAME(moe_route.n_banks) && SAME(moe_route.n_used) &&
+               SAME(moe_route.norm_min);
+    case ERNE_OP_MOE_FFN:
+        return SAME(moe_ffn.n_used);
+    case ERNE_OP_EMBED: /* these have none */
+    case ERNE_OP_KV_APPEND:
+    case ERNE_OP_GATHER_ROWS:
+    case ERNE_OP_SCATTER_ROWS:
+    case ERNE_OP_COUNT:
+        break;
+    }
+#undef SAME
+    return true;
+}
+
 /* -------------------------------------------------------------- messages */
 
 enum { DIMS_TEXT_MAX = 4 * 21 + 3 };

@@ -120,6 +120,11 @@ enum { ERNE_SRC_BOUNDS = 3 };              /* segment_attention, with ERNE_SRC_K
 
 const char *erne_op_name(enum erne_op op);
 
+/* Whether two nodes of an operator have the same parameters: of a union the bytes that an
+ * operator does not use may be anything. */
+bool erne_op_params_equal(enum erne_op op, const union erne_op_params *a,
+                          const union erne_op_params *b);
+
 /* Checks inputs and parameters of a node and the shape of its dst (which the graph
  * builder fills through erne_op_shape first). EINVAL with a text that names the operator,
  * the tensor and the rule. */

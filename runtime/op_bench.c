@@ -82,9 +82,7 @@ static bool is_like(const struct erne_tensor *a, const struct erne_tensor *b)
 
 static bool is_same_work(const struct erne_node *a, const struct erne_node *b)
 {
-    const void *a_params = &a->params, *b_params = &b->params; /* to compare as bytes */
-
-    if (a->op != b->op || memcmp(a_params, b_params, sizeof(a->params)) != 0)
+    if (a->op != b->op || !erne_op_params_equal(a->op, &a->params, &b->params))
         return false;
     for (int i = 0; i < ERNE_MAX_SRC; i++)
         if (!is_like(a->src[i], b->src[i]))

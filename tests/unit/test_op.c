@@ -742,10 +742,40 @@ static void test_gather_rows(void **state)
     expect_refused(&f, "x 'h' [5, 96] must be f32");
 }
 
+/* What an operator does not use of its parameters' memory says nothing. */
+static void test_params_equal(void **state)
+{
+    union erne_op_params a, b;
+
+    (void)state;
+    for (int op = 0; op < ERNE_OP_COUNT; op++) {
+        memset(&a, 1, sizeof(a)); /* a bool may be 1 */
+        b = a;
+        assert_true(erne_op_params_equal((enum erne_op)op, &a, &b));
+    }
+    memset(&a, 0x55, sizeof(a));
+    memset(&b, 0xaa, sizeof(b));
+    assert_true(erne_op_params_equal(ERNE_OP_EMBED, &a, &b));
+    assert_false(erne_op_params_equal(ERNE_OP_MOE_FFN, &a, &b));
+    a.moe_ffn.n_used = b.moe_ffn.n_used = 2;
+    assert_true(erne_op_params_equal(ERNE_OP_MOE_FFN, &a, &b));
+    memset(&a, 0x11, sizeof(a));
+    memset(&b, 0x22, sizeof(b));
+    a.attention.n_heads = b.attention.n_heads = 4;
+    a.attention.n_kv_heads = b.attention.n_kv_heads = 2;
+    a.attention.head_dim = b.attention.head_dim = 8;
+    a.attention.scale = b.attention.scale = 0.5f;
+    a.attention.rounds = b.attention.rounds = true;
+    assert_true(erne_op_params_equal(ERNE_OP_ATTENTION, &a, &b));
+    b.attention.rounds = false;
+    assert_false(erne_op_params_equal(ERNE_OP_ATTENTION, &a, &b));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),      cmocka_unit_test(test_storage),
+        cmocka_unit_test(test_params_equal),
         cmocka_unit_test(test_unknown_op), cmocka_unit_test(test_dst),
         cmocka_unit_test(test_embed),      cmocka_unit_test(test_rms_norm),
         cmocka_unit_test(test_matmul),     cmocka_unit_test(test_swiglu),
