@@ -2,7 +2,7 @@
  * shaders/attention.comp, told apart by where keys and values come from. */
 #include "backends/vulkan/vk_ops.h"
 
-enum { MOST_LANES = 64, SHARED_FLOATS = 7168 };
+enum { MOST_LANES = 64 };
 enum { MOST_COLUMNS = 256 }; /* that attention_lanes.comp has registers for */
 
 /* Heads and rows of a node of either operator. */
@@ -60,13 +60,19 @@ static bool by_lanes(const struct vk_backend *vk, const struct shape *s)
            (s->source != VK_KV_Q4 || s->d % 16 == 0);
 }
 
+/* Whether n queries fit a workgroup: rows, scores, and five numbers of each. */
+static bool fits_shared(const struct vk_backend *vk, const struct shape *s, uint32_t n)
+{
+    return 4 * n * (uint64_t)(s->d + 64 + 5) <= vk->dev.max_shared;
+}
+
 /* Queries that share the reading of keys: as many as there are, shared memory holds, and
  * registers hold sums of; narrow subgroups have all they share in registers. */
 static uint32_t n_at_once(const struct vk_backend *vk, const struct shape *s)
 {
     uint32_t n = by_lanes(vk, s) ? 4 : 8;
 
-    while (n > 1 && (n * (s->d + 64) > SHARED_FLOATS || n / 2 >= s->n_rows * s->n_group))
+    while (n > 1 && (!fits_shared(vk, s, n) || n / 2 >= s->n_rows * s->n_group))
         n /= 2;
     return n;
 }
@@ -86,14 +92,18 @@ static struct vk_pipeline_key key_of(const struct vk_backend *vk, const struct s
     };
 }
 
+/* Workgroups for all queries of a KV head. */
+static int64_t n_blocks(const struct shape *s, int64_t n_rows, int64_t at_once)
+{
+    return (n_rows * s->n_group + at_once - 1) / at_once;
+}
+
 /* Few queries cannot fill a device: then several workgroups share their positions. */
 static int64_t n_splits(const struct vk_backend *vk, const struct shape *s)
 {
     const int64_t wanted = vk->dev.is_cpu ? 4 : 64;
-    const int64_t at_once = n_at_once(vk, s);
-    const int64_t n_groups =
-        s->n_kv_heads * ((s->n_rows * s->n_group + at_once - 1) / at_once);
-    const int64_t n = wanted / n_groups;
+    const int64_t n =
+        wanted / (s->n_kv_heads * n_blocks(s, s->n_rows, n_at_once(vk, s)));
 
     return s->source == VK_KV_ROWS || n < 2 ? 1 : n < 16 ? n : 16;
 }
@@ -109,7 +119,8 @@ static int prepare(struct erne_backend *be, struct erne_node *node)
     const struct shape s = shape_of(node);
     const struct vk_pipeline_key key = key_of(vk, &s), merge = merge_key(vk);
 
-    if (!vk_fits(be, node) || s.d + 64 > SHARED_FLOATS ||
+    if (!vk_fits(be, node) || !fits_shared(vk, &s, 1) ||
+        n_blocks(&s, s.n_rows, n_at_once(vk, &s)) > vk->dev.max_groups ||
         (s.source != VK_KV_ROWS && !vk_kv_takes(node->src[ERNE_SRC_K]->type, s.d)))
         return ERNE_EUNSUPPORTED;
     ERNE_TRY(vk_need(be, &key));
@@ -190,8 +201,7 @@ static int run(struct erne_backend *be, const struct erne_node *node,
     vk_op_push_float(&op, s.scale);
     vk_op_push(&op, (uint32_t)splits);
     vk_op_push_float(&op, vk_kv_turn(s.d));
-    ERNE_TRY(vk_op_dispatch(&op, (n * s.n_group + at_once - 1) / at_once, s.n_kv_heads,
-                            splits));
+    ERNE_TRY(vk_op_dispatch(&op, n_blocks(&s, n, at_once), s.n_kv_heads, splits));
     return splits > 1 ? merge(be, node, &s, splits, n) : 0;
 }
 

@@ -178,23 +178,33 @@ static const struct erne_memory_use *vk_memory_use(const struct erne_backend *be
     return &((const struct vk_backend *)be)->mem.use;
 }
 
+/* What was compiled since the last time. A file that knows a pipeline need not hold what
+ * the driver makes of it: that only the driver can tell. */
+static void log_pipelines(struct vk_backend *vk)
+{
+    const struct vk_pipelines *p = &vk->pipelines;
+    char line[128], hits[48] = "";
+
+    if (vk->dev.tells_hits)
+        snprintf(hits, sizeof(hits), " (compiled there: %zu)", p->n_hits);
+    snprintf(line, sizeof(line),
+             "vulkan: %zu new pipelines, %zu known from the cache%s, in %.2f s",
+             p->n_compiled, p->n - p->n_compiled, hits, (double)p->spent_ns * 1e-9);
+    log_line(vk, ERNE_LOG_DEBUG, line);
+    vk->n_logged = p->n;
+}
+
 /* Several plans share the block, so it only grows. The end of planning is also when what
  * was compiled for the plan is worth keeping. */
 static int vk_reserve_scratch(struct erne_backend *be, size_t n_bytes)
 {
     struct vk_backend *vk = vk_of(be);
     struct vk_buffer scratch;
-    char line[96];
 
     if (vk->dev.is_lost)
         return ERNE_EDEVICE;
     if (vk->pipelines.n != vk->n_logged) {
-        snprintf(line, sizeof(line),
-                 "vulkan: %zu new pipelines, %zu known from the cache, in %.2f s",
-                 vk->pipelines.n_compiled, vk->pipelines.n - vk->pipelines.n_compiled,
-                 (double)vk->pipelines.spent_ns * 1e-9);
-        log_line(vk, ERNE_LOG_DEBUG, line);
-        vk->n_logged = vk->pipelines.n;
+        log_pipelines(vk);
         vk_cache_save(&vk->pipelines, &vk->dev);
     }
     if (n_bytes <= vk->mem.scratch.n_bytes)

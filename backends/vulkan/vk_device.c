@@ -9,8 +9,10 @@
 #include <string.h>
 
 enum { MAX_DEVICES = 16, MAX_EXTENSIONS = 512, MAX_FAMILIES = 16 };
-/* What the shaders count on (shaders/common.glsl): buffers of one dispatch. */
-enum { LEAST_BUFFERS = 8 };
+/* What the shaders count on (shaders/common.glsl): buffers of one dispatch, and of a
+ * workgroup invocations and shared bytes. Those of attention may need more of the last,
+ * and look (vk_attention.c). */
+enum { LEAST_BUFFERS = 8, LEAST_INVOCATIONS = 128, LEAST_SHARED = 16384 };
 
 /* Whatever the system is, it has one of these. */
 static const char *const loader_names[] = { "libvulkan.so.1", "vulkan-1.dll",
@@ -144,12 +146,29 @@ static bool find_family(struct vk_device *dev)
     return false;
 }
 
-static void lower_limits(struct vk_device *dev, const struct vk_fault *fault)
+static uint64_t least_of(uint64_t a, uint64_t b)
 {
-    if (fault && fault->max_alloc > 0 && fault->max_alloc < dev->max_alloc)
-        dev->max_alloc = fault->max_alloc;
-    if (fault && fault->max_binding > 0 && fault->max_binding < dev->max_binding)
-        dev->max_binding = fault->max_binding;
+    return b < a ? b : a;
+}
+
+static void read_limits(struct vk_device *dev, VkDeviceSize max_alloc)
+{
+    const VkPhysicalDeviceLimits *limits = &dev->props.limits;
+    const uint32_t *groups = limits->maxComputeWorkGroupCount;
+    const struct vk_fault *fault = dev->fn.fault;
+
+    dev->max_alloc = max_alloc;
+    dev->max_binding = limits->maxStorageBufferRange;
+    dev->max_shared = limits->maxComputeSharedMemorySize;
+    dev->max_groups = (uint32_t)least_of(least_of(groups[0], groups[1]), groups[2]);
+    if (fault && fault->max_alloc > 0)
+        dev->max_alloc = least_of(dev->max_alloc, fault->max_alloc);
+    if (fault && fault->max_binding > 0)
+        dev->max_binding = least_of(dev->max_binding, fault->max_binding);
+    if (fault && fault->max_shared > 0)
+        dev->max_shared = (uint32_t)least_of(dev->max_shared, fault->max_shared);
+    if (fault && fault->max_groups > 0)
+        dev->max_groups = (uint32_t)least_of(dev->max_groups, fault->max_groups);
 }
 
 static void read_facts(struct vk_device *dev)
@@ -174,9 +193,7 @@ static void read_facts(struct vk_device *dev)
     dev->props = props.properties;
     dev->id.pNext = NULL;
     dev->subgroup = subgroup.subgroupSize;
-    dev->max_alloc = alloc.maxMemoryAllocationSize;
-    dev->max_binding = dev->props.limits.maxStorageBufferRange;
-    lower_limits(dev, dev->fn.fault);
+    read_limits(dev, alloc.maxMemoryAllocationSize);
     dev->bind_align = dev->props.limits.minStorageBufferOffsetAlignment;
     dev->is_cpu = dev->props.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     dev->on_host =
@@ -190,7 +207,8 @@ static bool is_usable(struct vk_device *dev)
 
     return dev->props.apiVersion >= VK_API_VERSION_1_1 && find_family(dev) &&
            limits->maxPerStageDescriptorStorageBuffers >= LEAST_BUFFERS &&
-           limits->maxComputeWorkGroupInvocations >= 128;
+           limits->maxComputeWorkGroupInvocations >= LEAST_INVOCATIONS &&
+           dev->max_shared >= LEAST_SHARED;
 }
 
 static int list_devices(struct vk_device *dev, VkPhysicalDevice list[MAX_DEVICES],
@@ -336,7 +354,7 @@ static int find_dot(struct vk_device *dev)
 static int create_device(struct vk_device *dev)
 {
     static const float priority = 1.0f;
-    const char *extensions[3];
+    const char *extensions[4];
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType =
             VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
@@ -362,6 +380,11 @@ static int create_device(struct vk_device *dev)
     ERNE_TRY(find_import(dev));
     ERNE_TRY(find_narrow(dev));
     ERNE_TRY(find_dot(dev));
+    ERNE_TRY(has_extension(dev, VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME,
+                           &dev->tells_hits));
+    if (dev->tells_hits)
+        extensions[info.enabledExtensionCount++] =
+            VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME;
     if (dev->import_align > 0)
         extensions[info.enabledExtensionCount++] =
             VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;

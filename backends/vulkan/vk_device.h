@@ -23,12 +23,15 @@ struct vk_device {
 
     VkDeviceSize max_alloc;    /* what one allocation may have, as the driver says */
     VkDeviceSize max_binding;  /* what a shader may see of a buffer at once */
+    uint32_t max_shared;       /* bytes that the invocations of a workgroup share */
+    uint32_t max_groups;       /* workgroups of a dispatch, along any of its axes */
     VkDeviceSize bind_align;   /* of a binding's first byte; a power of two */
     VkDeviceSize import_align; /* of host memory; 0: cannot use it */
     uint32_t subgroup;         /* invocations that run together */
     uint32_t narrow;           /* 8 or 16: subgroups that shaders can have; 0: neither */
     bool has_dot;              /* products of four bytes by four */
     bool fast_dot;             /* faster than one by one, as the driver says */
+    bool tells_hits;           /* which pipelines its cache had */
     bool on_host;              /* the processor itself, or one that shares its memory */
     bool is_cpu;               /* compiled for the processor */
     bool staged;               /* device memory is out of the host's sight */

@@ -18,10 +18,10 @@ struct vk_fault {
     const char *level;   /* instead of erne_backend_opts.isa; NULL: that */
     const char *loader;  /* instead of the system's; NULL: the system's */
     bool no_host_import; /* as if the device could not use host memory */
-    bool impatient;      /* for what hangs no longer is waited than the time limit */
     bool staged;         /* as if the host could not see device memory */
-    /* The most that an allocation and a binding may have; 0: what the device says. */
-    size_t max_alloc, max_binding;
+    /* The most that an allocation, a binding, a workgroup's shared memory and an axis of
+     * a dispatch may have; 0: what the device says. */
+    size_t max_alloc, max_binding, max_shared, max_groups;
     size_t max_staging; /* bytes that wait to be copied; 0: as it suits */
 };
 

@@ -29,6 +29,8 @@ struct vk_piece vk_piece_of(const struct vk_backend *vk, const struct erne_tenso
 
     if ((uint64_t)n_left > most)
         p.n_tiles = (int64_t)most;
+    if (p.n_tiles > vk->dev.max_groups)
+        p.n_tiles = vk->dev.max_groups;
     p.codes = (const uint8_t *)w->data + (uint64_t)first_tile * codes;
     p.n_tiles = n_together(vk, p.codes, codes, p.n_tiles);
     if (w->planes.scales_bytes > 0) {
@@ -118,7 +120,7 @@ static int64_t most_rows(const struct vk_backend *vk, const struct erne_node *no
 {
     const struct erne_tensor *tensors[] = { node->src[ERNE_SRC_X], node->dst,
                                             node->src[ERNE_SRC_RESIDUAL] };
-    int64_t most = vk->dev.props.limits.maxComputeWorkGroupCount[1];
+    int64_t most = vk->dev.max_groups;
 
     for (size_t i = 0; i < ERNE_ARRAY_LEN(tensors); i++) {
         const uint64_t room = vk->dev.max_binding - vk->dev.bind_align;

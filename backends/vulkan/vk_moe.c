@@ -209,7 +209,7 @@ static int moe_ffn_prepare(struct erne_backend *be, struct erne_node *node)
 
     if (!vk_fits(be, node) || s.n_experts > MOST_EXPERTS ||
         s.hidden_bytes > dev->max_binding || s.given_bytes > dev->max_binding ||
-        s.n_blocks > dev->props.limits.maxComputeWorkGroupCount[1])
+        s.n_blocks > dev->max_groups)
         return ERNE_EUNSUPPORTED;
     ERNE_TRY(vk_need(be, &group));
     ERNE_TRY(vk_need(be, &sum));

@@ -138,6 +138,8 @@ int vk_op_dispatch(struct vk_op *op, int64_t x, int64_t y, int64_t z)
 
     if (op->status < 0)
         return op->status;
+    if (x > vk->dev.max_groups || y > vk->dev.max_groups || z > vk->dev.max_groups)
+        return ERNE_EFAIL; /* `prepare` should have declined */
     op->d.n_groups[0] = (uint32_t)x;
     op->d.n_groups[1] = (uint32_t)y;
     op->d.n_groups[2] = (uint32_t)z;
@@ -159,17 +161,17 @@ static bool fits(const struct vk_device *dev, const struct erne_tensor *t)
     if (!t || t->type == ERNE_TYPE_WEIGHT || t->type == ERNE_TYPE_BANK)
         return true;
     return (uint64_t)(t->dim[0] * t->stride) * erne_type_bytes(t->type) +
-                   dev->bind_align <=
-               dev->max_binding &&
-           t->dim[0] <= dev->props.limits.maxComputeWorkGroupCount[0];
+               dev->bind_align <=
+           dev->max_binding;
 }
 
 bool vk_fits(struct erne_backend *be, const struct erne_node *node)
 {
-    bool all = fits(&vk_of(be)->dev, node->dst);
+    const struct vk_device *dev = &vk_of(be)->dev;
+    bool all = fits(dev, node->dst) && node->src[ERNE_SRC_X]->dim[0] <= dev->max_groups;
 
     for (int i = 0; i < ERNE_MAX_SRC; i++)
-        all = all && fits(&vk_of(be)->dev, node->src[i]);
+        all = all && fits(dev, node->src[i]);
     return all;
 }
 
@@ -254,6 +256,11 @@ const struct erne_op_impl vk_layer_norm = { .name = "shader",
 
 static int move_prepare(struct erne_backend *be, struct erne_node *node)
 {
+    const struct erne_tensor *list =
+        node->src[node->op == ERNE_OP_GATHER_ROWS ? ERNE_SRC_ROWS : ERNE_SRC_FROM_ROWS];
+
+    if (list->dim[0] * list->dim[1] > vk_of(be)->dev.max_groups)
+        return ERNE_EUNSUPPORTED;
     return need_rows(be, node, VK_SHADER_move_rows);
 }
 

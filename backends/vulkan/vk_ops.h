@@ -71,7 +71,8 @@ int vk_op_dispatch(struct vk_op *op, int64_t x, int64_t y, int64_t z);
 
 /* For `prepare`: the pipeline is there, or compiled now. */
 int vk_need(struct erne_backend *be, const struct vk_pipeline_key *key);
-/* Every input and output that is no weight fits a binding. */
+/* Every input and output that is no weight fits a binding, and a row of the first input
+ * may have a workgroup. */
 bool vk_fits(struct erne_backend *be, const struct erne_node *node);
 /* For `release`: recordings that have the node are void. */
 void vk_release(struct erne_backend *be, struct erne_node *node);

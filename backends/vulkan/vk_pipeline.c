@@ -126,9 +126,26 @@ static VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT subgroup_of(uint32
     };
 }
 
+/* Whether the driver says that it found the pipeline in the cache. */
+static bool is_hit(VkPipelineCreationFeedbackEXT told)
+{
+    const VkPipelineCreationFeedbackFlagsEXT both =
+        VK_PIPELINE_CREATION_FEEDBACK_VALID_BIT_EXT |
+        VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT_EXT;
+
+    return (told.flags & both) == both;
+}
+
 static int compile(struct vk_pipelines *p, struct vk_device *dev,
                    const struct vk_pipeline_key *key, VkPipeline *out)
 {
+    VkPipelineCreationFeedbackEXT whole = { 0 }, stage = { 0 };
+    const VkPipelineCreationFeedbackCreateInfoEXT feedback = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CREATION_FEEDBACK_CREATE_INFO_EXT,
+        .pPipelineCreationFeedback = &whole,
+        .pipelineStageCreationFeedbackCount = 1,
+        .pPipelineStageCreationFeedbacks = &stage,
+    };
     VkSpecializationMapEntry entry[VK_MAX_SPEC];
     const VkSpecializationInfo spec = { .mapEntryCount = VK_MAX_SPEC,
                                         .pMapEntries = entry,
@@ -140,6 +157,7 @@ static int compile(struct vk_pipelines *p, struct vk_device *dev,
                                           VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO };
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .pNext = dev->tells_hits ? &feedback : NULL,
         .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                    .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                    .pName = "main",
@@ -161,6 +179,7 @@ static int compile(struct vk_pipelines *p, struct vk_device *dev,
     VK_DO(result, &dev->fn, CreateComputePipelines, dev->device, p->cache, 1, &info, NULL,
           out);
     dev->fn.DestroyShaderModule(dev->device, info.stage.module, NULL);
+    p->n_hits += is_hit(whole);
     if (result == VK_SUCCESS || result == VK_ERROR_OUT_OF_HOST_MEMORY ||
         result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_DEVICE_LOST)
         return vk_device_status(dev, result);

@@ -59,6 +59,7 @@ struct vk_pipelines {
     uint64_t *known; /* hashes of the keys that the file had */
     size_t n_known;
     size_t n_compiled; /* pipelines that the file did not have */
+    size_t n_hits;     /* that the driver says it had compiled, in the file */
     size_t n_saved;    /* n_compiled when it was written last */
     uint64_t spent_ns; /* on making all */
 };

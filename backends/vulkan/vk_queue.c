@@ -79,13 +79,14 @@ void vk_queue_drop(struct vk_queue *q, struct vk_device *dev, struct vk_recordin
 
 void vk_queue_settle(struct vk_queue *q, struct vk_device *dev)
 {
-    const uint64_t least_ns = /* however short the limit */
-        dev->fn.fault && dev->fn.fault->impatient ? 0 : 5000000000u;
+    const uint64_t least_ns = 5000000000u; /* however short the limit */
     const uint64_t ns = dev->time_limit_ns > least_ns ? dev->time_limit_ns : least_ns;
+    VkResult result;
 
     if (!dev->is_hung || dev->is_given_up)
         return;
-    if (dev->fn.WaitForFences(dev->device, 1, &q->fence, VK_TRUE, ns) != VK_SUCCESS) {
+    VK_DO(result, &dev->fn, WaitForFences, dev->device, 1, &q->fence, VK_TRUE, ns);
+    if (result != VK_SUCCESS) {
         dev->is_given_up = true;
         return;
     }

@@ -198,8 +198,8 @@ static void count_declined(void *user, enum erne_log_level level, const char *li
 }
 
 /* Logits of the last token after a prompt and after three more. */
-static void converse(const struct erne_backend_fns *first, void *hook, int time_limit_ms,
-                     int n_ctx, float *logits, int n_vocab, int *n_declined)
+static void converse(const struct erne_backend_fns *first, void *hook, int n_ctx,
+                     float *logits, int n_vocab, int *n_declined)
 {
     const struct erne_backend_fns *const list[] = { first, &erne_backend_reference,
                                                     NULL };
@@ -214,7 +214,6 @@ static void converse(const struct erne_backend_fns *first, void *hook, int time_
         tokens[i] = (i * 37 + 11) % n_vocab;
     *n_declined = 0;
     opts.backend = first->name;
-    opts.time_limit_ms = time_limit_ms;
     opts.log = count_declined;
     opts.log_user = n_declined;
     session_opts.n_ctx = n_ctx;
@@ -255,7 +254,7 @@ static void begin_talk(struct talk *t, const struct erne_model_desc *desc,
     assert_non_null(t->got);
     if (tiny_model_write(MODEL, desc, scheme, 7, &err) < 0)
         fail_msg("%s", err.text);
-    converse(&erne_backend_reference, NULL, 0, 64, t->want, desc->n_vocab, &n_declined);
+    converse(&erne_backend_reference, NULL, 64, t->want, desc->n_vocab, &n_declined);
 }
 
 /* what, i: which of the tries */
@@ -301,33 +300,49 @@ static void test_model_goes_on(void **state)
         struct injector in = injector(faults[i].kind, faults[i].fail_at, faults[i].code);
 
         arm(&in);
-        converse(&erne_backend_vulkan, &in.fault, 0, 64, talk.got, desc.n_vocab,
+        converse(&erne_backend_vulkan, &in.fault, 64, talk.got, desc.n_vocab,
                  &n_declined);
         check_talk(&talk, "fault", i);
     }
     end_talk(&talk);
 }
 
-/* A step that takes longer than the limit, and much longer than anyone waits: the session
- * goes on while the driver still works in memory of the host's. */
+/* Every wait from the n-th on is in vain, whatever the driver does meanwhile. */
+static int answer_late(void *user, int call)
+{
+    struct injector *in = user;
+
+    if (call != VK_CALL_WaitForFences)
+        return VK_SUCCESS;
+    return ++in->n_seen >= in->fail_at ? VK_TIMEOUT : VK_SUCCESS;
+}
+
+/* A step that takes longer than anyone waits: the session goes on while the driver may
+ * still work in memory of the host's, which is left to it. */
 static void test_late(void **state)
 {
-    struct vk_fault ways[] = { { .impatient = true },
-                               { .impatient = true, .no_host_import = true } };
+    static const bool copies[] = { false, true };
     struct erne_model_desc desc = tiny_model_desc();
     struct talk talk;
     int n_declined;
 
     (void)state;
-    desc.n_vocab = 40000;
+    desc.n_vocab = 40000; /* so that it does */
     begin_talk(&talk, &desc, "f32");
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(ways); i++) {
-        ERNE_LEAKS_BEGIN(); /* what the driver still works with */
-        converse(&erne_backend_vulkan, &ways[i], 1, 64, talk.got, desc.n_vocab,
-                 &n_declined);
-        ERNE_LEAKS_END();
-        check_talk(&talk, "way", i);
-    }
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(copies); i++)
+        for (int at = 1; at <= 3; at++) {
+            struct injector in = { .fault = { .answer = answer_late,
+                                              .no_host_import = copies[i] },
+                                   .fail_at = at };
+
+            in.fault.user = &in;
+            ERNE_LEAKS_BEGIN(); /* what the driver still works with */
+            converse(&erne_backend_vulkan, &in.fault, 64, talk.got, desc.n_vocab,
+                     &n_declined);
+            ERNE_LEAKS_END();
+            assert_int_equal(in.n_seen, at + 1); /* the device got its time once more */
+            check_talk(&talk, "way", i);
+        }
     end_talk(&talk);
 }
 
@@ -350,12 +365,64 @@ static void test_small_limits(void **state)
     for (size_t i = 0; i < ERNE_ARRAY_LEN(ways); i++) {
         ways[i].max_alloc = 2 << 20;
         ways[i].max_binding = 1 << 20;
-        converse(&erne_backend_vulkan, &ways[i], 0, N_CTX, talk.got, desc.n_vocab,
+        ways[i].max_groups = 32; /* of tiles of the table there are ten times as many */
+        converse(&erne_backend_vulkan, &ways[i], N_CTX, talk.got, desc.n_vocab,
                  &n_declined);
         assert_int_equal(n_declined, 0);
         check_talk(&talk, "way", i);
     }
     end_talk(&talk);
+}
+
+/* Rows of a batch are more than a dispatch may have workgroups. */
+static void test_few_groups(void **state)
+{
+    const struct erne_model_desc desc = tiny_model_desc();
+    struct talk talk;
+
+    (void)state;
+    begin_talk(&talk, &desc, "w8");
+    for (size_t n = 7; n <= 8; n++) {
+        struct vk_fault fault = { .max_groups = n };
+        int n_declined;
+
+        converse(&erne_backend_vulkan, &fault, 64, talk.got, desc.n_vocab, &n_declined);
+        assert_int_equal(n_declined > 0, n < 8);
+        check_talk(&talk, "groups", n);
+    }
+    end_talk(&talk);
+}
+
+/* What prepare says of attention with heads of d columns. */
+static int prepare_heads(struct erne_backend *be, int32_t d)
+{
+    struct erne_tensor rows = { .type = ERNE_TYPE_F32, .dim = { 3, d }, .stride = d };
+    struct erne_tensor bounds = { .type = ERNE_TYPE_I32, .dim = { 3, 2 }, .stride = 2 };
+    struct erne_node node = {
+        .op = ERNE_OP_SEGMENT_ATTENTION,
+        .params.segment_attention = { .n_heads = 1, .head_dim = d, .scale = 1 },
+        .dst = &rows,
+    };
+
+    node.src[ERNE_SRC_X] = node.src[ERNE_SRC_K] = node.src[ERNE_SRC_V] = &rows;
+    node.src[ERNE_SRC_BOUNDS] = &bounds;
+    return vk_segment_attention.prepare(be, &node);
+}
+
+/* Heads are larger than what a workgroup may share, or shaders need more than it may. */
+static void test_small_shared(void **state)
+{
+    struct vk_fault few = { .max_shared = 16384 }, too_few = { .max_shared = 16383 };
+    struct erne_backend_opts opts = { .n_threads = 1, .hook = &few };
+    struct erne_backend *be;
+
+    (void)state;
+    assert_int_equal(erne_backend_vulkan.open(&be, &opts, NULL), 0);
+    assert_int_equal(prepare_heads(be, 16384 / 4 - 69), 0);
+    assert_int_equal(prepare_heads(be, 16384 / 4 - 68), ERNE_EUNSUPPORTED);
+    erne_backend_vulkan.close(be);
+    opts.hook = &too_few;
+    assert_int_equal(erne_backend_vulkan.open(&be, &opts, NULL), ERNE_EUNSUPPORTED);
 }
 
 /* Weights wait in a small staging buffer until it is full: those that a failed submission
@@ -378,7 +445,7 @@ static void test_lost_copies(void **state)
         arm(&in);
         in.fault.no_host_import = in.fault.staged = true;
         in.fault.max_staging = 1 << 18;
-        converse(&erne_backend_vulkan, &in.fault, 0, 64, talk.got, desc.n_vocab,
+        converse(&erne_backend_vulkan, &in.fault, 64, talk.got, desc.n_vocab,
                  &n_declined);
         reached = in.n_seen >= at;
         check_talk(&talk, "submission", (size_t)at);
@@ -400,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_every_call),  cmocka_unit_test(test_hang),
         cmocka_unit_test(test_cache),       cmocka_unit_test(test_model_goes_on),
         cmocka_unit_test(test_late),        cmocka_unit_test(test_small_limits),
+        cmocka_unit_test(test_few_groups),  cmocka_unit_test(test_small_shared),
         cmocka_unit_test(test_lost_copies),
     };
     int n = 0;
