@@ -50,6 +50,20 @@ static int check_device(const struct erne_choice *choice, struct erne_error *err
                      choice->device);
 }
 
+/* The backend of that name. */
+static int find_backend(struct erne_choice *choice, struct piece name,
+                        const struct erne_backend_fns *const *list,
+                        struct erne_error *err)
+{
+    for (size_t i = 0; list[i]; i++)
+        if (is_text(name, list[i]->name)) {
+            choice->fns = list[i];
+            return check_device(choice, err);
+        }
+    return erne_fail(err, ERNE_EUNSUPPORTED, "backend %.*s is not in this build (%s)",
+                     name.n, name.text, erne_build_info());
+}
+
 /* NAME or NAME:INDEX; without an index ANY_DEVICE. */
 static int parse_choice(struct erne_choice *choice, struct piece p,
                         const struct erne_backend_fns *const *list,
@@ -59,6 +73,11 @@ static int parse_choice(struct erne_choice *choice, struct piece p,
     const struct piece name = { p.text, colon ? (int)(colon - p.text) : p.n };
 
     *choice = (struct erne_choice){ .device = ANY_DEVICE };
+    if (memchr(p.text, ',', (size_t)p.n))
+        return erne_fail(err, ERNE_EINVAL,
+                         "'%.*s' names several backends: one, or PHASE=BACKEND of "
+                         "each phase",
+                         p.n, p.text);
     if (colon) {
         const struct piece index = { colon + 1, p.n - name.n - 1 };
 
@@ -70,15 +89,13 @@ static int parse_choice(struct erne_choice *choice, struct piece p,
     }
     if (name.n == 0)
         return erne_fail(err, ERNE_EINVAL, "'%.*s' names no backend", p.n, p.text);
-    if (is_text(p, "auto"))
-        return 0;
-    for (size_t i = 0; list[i]; i++)
-        if (is_text(name, list[i]->name)) {
-            choice->fns = list[i];
-            return check_device(choice, err);
-        }
-    return erne_fail(err, ERNE_EUNSUPPORTED, "backend %.*s is not in this build (%s)",
-                     name.n, name.text, erne_build_info());
+    if (!is_text(name, "auto"))
+        return find_backend(choice, name, list, err);
+    if (colon)
+        return erne_fail(err, ERNE_EINVAL,
+                         "%.*s: auto has no devices of its own: name a backend", p.n,
+                         p.text);
+    return 0;
 }
 
 static int parse_phase(enum erne_phase_kind *kind, struct piece p, struct erne_error *err)
