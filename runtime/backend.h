@@ -13,10 +13,16 @@
 
 enum { ERNE_MAX_BACKENDS = 8 };
 
+/* What a device was found to compute wrongly (verdict.h): bits 1 << op, of operators on a
+ * KV cache a set for each type that it may have. */
+struct erne_refused {
+    uint32_t ops, with_kv[ERNE_KV_TYPES];
+};
+
 /* Every struct of a backend starts with this. */
 struct erne_backend {
     const struct erne_backend_fns *fns;
-    uint32_t refused_ops; /* bit 1 << op: the planner offers none; from a verification */
+    struct erne_refused refused; /* the planner offers none of these */
     /* The device was lost in the middle of work that does not end, on the host's memory:
      * what was mapped is the device's for good, neither to be freed nor to be used. Set
      * by `unmap`, at the latest. */

@@ -56,10 +56,10 @@ static void apply_verdict(struct erne_opened *opened, const struct erne_engine *
     if (!o->cache_dir ||
         !erne_verdict_key_init(&key, opened->be->fns, opened->device, "auto", &e->file))
         return;
-    st = erne_verdict_load(o->cache_dir, &key, &opened->be->refused_ops);
-    if (st == 0 || (st > 0 && opened->be->refused_ops == 0))
+    st = erne_verdict_load(o->cache_dir, &key, &opened->be->refused);
+    if (st == 0 || (st > 0 && !erne_refused_any(&opened->be->refused)))
         return;
-    erne_verdict_text(opened->be->refused_ops, ops, sizeof(ops));
+    erne_verdict_text(&opened->be->refused, ops, sizeof(ops));
     snprintf(line, sizeof(line), "%s:%d %s%s", opened->be->fns->name, opened->device,
              st < 0 ? "was verified, but what was found cannot be read: verify it again"
                     : "failed verification, others compute: ",
@@ -147,16 +147,16 @@ static bool has_failed(const struct erne_tuned *tuned, const struct erne_engine 
                        const struct opening *o)
 {
     struct erne_verdict_key key;
-    uint32_t refused = 0;
+    struct erne_refused refused = { 0 };
 
-    for (int kind = 0; kind < ERNE_PHASE_COUNT && refused == 0; kind++) {
+    for (int kind = 0; kind < ERNE_PHASE_COUNT && !erne_refused_any(&refused); kind++) {
         const struct erne_choice c = tuned->of[kind];
 
         if (is_device(c.fns) &&
             erne_verdict_key_init(&key, c.fns, c.device, "auto", &e->file))
             erne_verdict_load(o->opts->cache_dir, &key, &refused);
     }
-    return refused != 0;
+    return erne_refused_any(&refused);
 }
 
 /* What erne_tune kept for this engine; false, and says why, where it does not hold. */

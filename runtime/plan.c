@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "runtime/verdict.h"
+
 enum { ALIGN = 256 };
 
 /* When a tensor's memory is in use: from the node that makes it to its last reader. */
@@ -103,7 +105,7 @@ static int offer_room(struct erne_plan *plan, struct erne_backend *be,
     int st;
 
     *why = ": failed verification";
-    if (be->refused_ops >> node->op & 1)
+    if (erne_refused_has(&be->refused, node))
         return 1;
     *why = ": experts stream from the file";
     if (be->experts && node->op == ERNE_OP_MOE_FFN && erne_backend_is_device(be))

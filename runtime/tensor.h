@@ -32,6 +32,8 @@ enum erne_type {
     ERNE_TYPE_WEIGHT,
     ERNE_TYPE_BANK /* weights of equal shape, one an expert */
 };
+/* Those of a KV cache come first. */
+enum { ERNE_KV_TYPES = ERNE_TYPE_Q4 + 1 };
 
 /* What the first dimension of a tensor counts. */
 enum erne_rows_of {

@@ -1,5 +1,6 @@
 /* verdict.c -- see verdict.h. A verdict is a small text file: the key, then a line that
- * begins with "refused:" and names operators. Its name is a hash of the key. */
+ * begins with "refused:" and names operators, those on KV caches as "attention/q4". Its
+ * name is a hash of the key. */
 #include "runtime/verdict.h"
 
 #include <inttypes.h>
@@ -9,8 +10,9 @@
 
 #include "runtime/cache_file.h"
 #include "runtime/identity.h"
+#include "runtime/kvcache.h"
 
-enum { MAX_NAME = 64, MAX_BYTES = 2048 };
+enum { MAX_NAME = 64, MAX_BYTES = 4096 };
 
 bool erne_verdict_key_init(struct erne_verdict_key *key,
                            const struct erne_backend_fns *fns, int device,
@@ -35,28 +37,123 @@ static void name_of(char name[MAX_NAME], const struct erne_verdict_key *key)
              XXH3_64bits(key->text, strlen(key->text)));
 }
 
-int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
-                      uint32_t refused, struct erne_error *err)
-{
-    char name[MAX_NAME], text[MAX_BYTES];
-    size_t n = (size_t)snprintf(text, sizeof(text), "%srefused:", key->text);
+/* ------------------------------------------------------------ what is refused */
 
-    for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
-        if (refused >> op & 1)
-            n += (size_t)snprintf(text + n, sizeof(text) - n, " %s", erne_op_name(op));
-    n += (size_t)snprintf(text + n, sizeof(text) - n, "\n");
+/* The operators that are refused as the node's would be: with the KV cache that it works
+ * on, where it does. */
+static uint32_t *ops_like(struct erne_refused *refused, const struct erne_node *node)
+{
+    const struct erne_tensor *t = node->dst;
+
+    for (int i = 0; t->mem != ERNE_MEM_STATE; i++) {
+        if (i == ERNE_MAX_SRC)
+            return &refused->ops;
+        if (node->src[i])
+            t = node->src[i];
+    }
+    return &refused->with_kv[t->type];
+}
+
+struct erne_refused erne_refused_all(void)
+{
+    return (struct erne_refused){ .ops = (UINT32_C(1) << ERNE_OP_COUNT) - 1 };
+}
+
+void erne_refused_add(struct erne_refused *refused, const struct erne_node *node)
+{
+    *ops_like(refused, node) |= UINT32_C(1) << node->op;
+}
+
+bool erne_refused_has(const struct erne_refused *refused, const struct erne_node *node)
+{
+    struct erne_refused r = *refused;
+
+    return (r.ops | *ops_like(&r, node)) >> node->op & 1;
+}
+
+bool erne_refused_any(const struct erne_refused *refused)
+{
+    uint32_t ops = refused->ops;
+
+    for (int type = 0; type < ERNE_KV_TYPES; type++)
+        ops |= refused->with_kv[type];
+    return ops != 0;
+}
+
+/* ---------------------------------------------------------------------- words */
+
+/* Number i of what can be refused, an operator each: those of no KV cache first, then
+ * those of each type; NULL behind the last. */
+static uint32_t *ops_of(struct erne_refused *refused, int i)
+{
+    return i == 0 ? &refused->ops : i <= ERNE_KV_TYPES ? &refused->with_kv[i - 1] : NULL;
+}
+
+/* All names in turn: `between` stands before each but the first, `with` between an
+ * operator and the type of cache. Answers the length, which may be more than fits. */
+static size_t write_names(const struct erne_refused *refused, const char *between,
+                          const char *with, char *text, size_t cap)
+{
+    struct erne_refused r = *refused;
+    size_t n = 0;
+
+    text[0] = '\0';
+    for (int i = 0; ops_of(&r, i); i++)
+        for (enum erne_op op = 0; op < ERNE_OP_COUNT && n < cap; op++)
+            if (*ops_of(&r, i) >> op & 1)
+                n += (size_t)snprintf(text + n, cap - n, "%s%s%s%s", n > 0 ? between : "",
+                                      erne_op_name(op), i > 0 ? with : "",
+                                      i > 0 ? erne_kv_type_name((enum erne_type)(i - 1))
+                                            : "");
+    return n;
+}
+
+/* Adds a name [n] as write_names made it; false: it is none. */
+static bool add_name(struct erne_refused *refused, const char *name, size_t n)
+{
+    char one[MAX_NAME];
+
+    for (int i = 0; ops_of(refused, i); i++)
+        for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++) {
+            struct erne_refused r = { 0 };
+
+            *ops_of(&r, i) = UINT32_C(1) << op;
+            if (write_names(&r, "", "/", one, sizeof(one)) == n &&
+                memcmp(one, name, n) == 0) {
+                *ops_of(refused, i) |= UINT32_C(1) << op;
+                return true;
+            }
+        }
+    return false;
+}
+
+void erne_verdict_text(const struct erne_refused *refused, char *text, size_t cap)
+{
+    write_names(refused, ", ", " with ", text, cap);
+}
+
+/* ----------------------------------------------------------------------- file */
+
+int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
+                      const struct erne_refused *refused, struct erne_error *err)
+{
+    char name[MAX_NAME], words[MAX_BYTES / 4], text[MAX_BYTES];
+    size_t n_words = write_names(refused, " ", "/", words, sizeof(words));
+    const int n = snprintf(text, sizeof(text), "%srefused:%s%s\n", key->text,
+                           n_words > 0 ? " " : "", words);
+
     name_of(name, key);
-    return erne_cache_save(dir, name, text, n, err);
+    return erne_cache_save(dir, name, text, (size_t)n, err);
 }
 
 int erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
-                      uint32_t *refused)
+                      struct erne_refused *refused)
 {
     static const char label[] = "refused:";
     const size_t n_key = strlen(key->text);
     char name[MAX_NAME], text[MAX_BYTES];
     const char *at = text + n_key + strlen(label);
-    uint32_t found = 0;
+    struct erne_refused found = { 0 };
     int n_bytes;
 
     name_of(name, key);
@@ -68,29 +165,13 @@ int erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
         return ERNE_EFORMAT;
     while (*at == ' ') {
         const size_t n = strcspn(++at, " \n");
-        enum erne_op op = 0;
 
-        while (op < ERNE_OP_COUNT &&
-               (strlen(erne_op_name(op)) != n || memcmp(at, erne_op_name(op), n) != 0))
-            op++;
-        if (op == ERNE_OP_COUNT)
+        if (!add_name(&found, at, n))
             return ERNE_EFORMAT;
-        found |= UINT32_C(1) << op;
         at += n;
     }
     if (*at != '\n')
         return ERNE_EFORMAT;
     *refused = found;
     return 1;
-}
-
-void erne_verdict_text(uint32_t refused, char *text, size_t cap)
-{
-    size_t n = 0;
-
-    text[0] = '\0';
-    for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
-        if (refused >> op & 1 && n < cap)
-            n += (size_t)snprintf(text + n, cap - n, "%s%s", n > 0 ? ", " : "",
-                                  erne_op_name(op));
 }

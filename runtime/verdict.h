@@ -17,14 +17,22 @@ bool erne_verdict_key_init(struct erne_verdict_key *key,
                            const struct erne_backend_fns *fns, int device,
                            const char *isa, const struct erne_model_file *file);
 
-/* refused: bit 1 << op for what is computed wrongly; all bits: the model as a whole. */
 int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
-                      uint32_t refused, struct erne_error *err);
+                      const struct erne_refused *refused, struct erne_error *err);
 /* 1: *refused is set; 0: there is none; EFORMAT: there is one that cannot be read. */
 int erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
-                      uint32_t *refused);
+                      struct erne_refused *refused);
 
-/* "matmul, rope", cut where text ([cap]) ends. */
-void erne_verdict_text(uint32_t refused, char *text, size_t cap);
+/* "matmul, attention with q4": cut where text ([cap]) ends. */
+void erne_verdict_text(const struct erne_refused *refused, char *text, size_t cap);
+
+/* ---- what is refused */
+
+/* All operators: the model as a whole. */
+struct erne_refused erne_refused_all(void);
+/* The node's operator; where it works on a KV cache, with caches of that type. */
+void erne_refused_add(struct erne_refused *refused, const struct erne_node *node);
+bool erne_refused_has(const struct erne_refused *refused, const struct erne_node *node);
+bool erne_refused_any(const struct erne_refused *refused);
 
 #endif

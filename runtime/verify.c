@@ -49,7 +49,7 @@ struct verify {
     void *user;
     struct erne_error *err;
     int n_checks, n_failed;
-    uint32_t refused;
+    struct erne_refused refused;
 };
 
 struct erne_verify_opts erne_verify_opts_default(void)
@@ -59,14 +59,10 @@ struct erne_verify_opts erne_verify_opts_default(void)
                                       .n_rounds = 3 };
 }
 
-/* ops: what is to be refused if the check failed. */
-static int tell(struct verify *v, const struct erne_check *check, uint32_t ops)
+static int tell(struct verify *v, const struct erne_check *check)
 {
     v->n_checks++;
-    if (check->status == ERNE_EVERIFY) {
-        v->n_failed++;
-        v->refused |= ops;
-    }
+    v->n_failed += check->status == ERNE_EVERIFY;
     return v->visit(v->user, check) == 0
                ? 0
                : erne_fail(v->err, ERNE_ECANCELLED, "cancelled");
@@ -128,7 +124,9 @@ static int check_sort(struct verify *v, const struct stage *stage,
     if (st < 0 && st != ERNE_EVERIFY && st != ERNE_EUNSUPPORTED)
         return st;
     check.status = st;
-    return tell(v, &check, UINT32_C(1) << sort->node->op);
+    if (st == ERNE_EVERIFY)
+        erne_refused_add(&v->refused, sort->node);
+    return tell(v, &check);
 }
 
 static int check_graph(struct verify *v, const struct stage *stage)
@@ -291,7 +289,9 @@ static int check_model(struct verify *v)
     if (st == 0) {
         check.error = erne_golden_error(got, want, n_rows, n_vocab);
         check.status = check.error <= check.limit ? 0 : ERNE_EVERIFY;
-        st = tell(v, &check, v->n_failed > 0 ? 0 : (UINT32_C(1) << ERNE_OP_COUNT) - 1);
+        if (check.status < 0 && v->n_failed == 0)
+            v->refused = erne_refused_all();
+        st = tell(v, &check);
     }
     free(got);
     return st;
@@ -329,13 +329,13 @@ static const struct erne_opened *find_kept(const struct verify *v,
 /* In words what is computed wrongly. */
 static int fail_wrong(const struct verify *v, const char *how)
 {
-    const uint32_t all = (UINT32_C(1) << ERNE_OP_COUNT) - 1;
+    const struct erne_refused all = erne_refused_all();
     char ops[160];
 
-    erne_verdict_text(v->refused, ops, sizeof(ops));
+    erne_verdict_text(&v->refused, ops, sizeof(ops));
     return erne_fail(v->err, ERNE_EVERIFY, "%s computes %s wrongly (%s)",
                      v->e->backends[0][0]->fns->name,
-                     v->refused == all ? "the model as a whole" : ops, how);
+                     v->refused.ops == all.ops ? "the model as a whole" : ops, how);
 }
 
 static int verify_anew(struct verify *v)
@@ -345,7 +345,7 @@ static int verify_anew(struct verify *v)
     char how[64];
 
     for (int i = 0; i < v->e->n_opened; i++)
-        v->e->opened[i].be->refused_ops = 0; /* of an earlier verdict */
+        v->e->opened[i].be->refused = (struct erne_refused){ 0 }; /* found before */
     if (desc->vision.n_layers > 0) {
         v->freqs = erne_rope_vision_freqs(&desc->vision);
         if (!v->freqs)
@@ -357,7 +357,7 @@ static int verify_anew(struct verify *v)
         const char *dir = v->opts->engine.cache_dir;
         const bool is_needed = !v->opts->use_kept; /* else it only saves time */
         const int st =
-            erne_verdict_save(dir, &key, v->refused, is_needed ? v->err : NULL);
+            erne_verdict_save(dir, &key, &v->refused, is_needed ? v->err : NULL);
 
         if (st < 0 && is_needed)
             return st;
@@ -382,7 +382,7 @@ static bool is_known(struct verify *v)
 static int verify(struct verify *v)
 {
     if (is_known(v))
-        return v->refused ? fail_wrong(v, "found before") : 0;
+        return erne_refused_any(&v->refused) ? fail_wrong(v, "found before") : 0;
     return verify_anew(v);
 }
 

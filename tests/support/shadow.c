@@ -305,6 +305,15 @@ static int move(struct shadow *s, struct moved *m, const struct erne_node *node,
     return 0;
 }
 
+static bool is_wrong(const struct shadow_config *config, const struct erne_node *node)
+{
+    const struct erne_tensor *cache =
+        node->op == ERNE_OP_KV_APPEND ? node->dst : node->src[ERNE_SRC_K];
+
+    return config->wrong_ops >> node->op & 1 &&
+           (!config->wrong_f32_only || cache->type == ERNE_TYPE_F32);
+}
+
 static int shadow_run_node(struct erne_backend *be, const struct erne_node *node,
                            const struct erne_step *step)
 {
@@ -318,7 +327,7 @@ static int shadow_run_node(struct erne_backend *be, const struct erne_node *node
         spoil_host(node,
                    node->op == ERNE_OP_KV_APPEND ? m.node.src[ERNE_SRC_SLOT]->data : NULL,
                    step);
-        if (s->config->wrong_ops >> node->op & 1)
+        if (is_wrong(s->config, node))
             spoil_result(m.node.dst);
     }
     for (int i = 0; i < ERNE_MAX_SRC; i++)

@@ -34,6 +34,7 @@ struct shadow_config {
     uint64_t fail_at;
     int fail_status;
     uint32_t wrong_ops; /* bit 1 << op: computed wrongly */
+    bool wrong_f32_only; /* of attention or kv_append: only with a KV cache of f32 */
     uint64_t slowness;  /* waits so many times as long as each run took */
     bool refuses_open;
 

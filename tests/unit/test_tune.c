@@ -65,10 +65,9 @@ static int slow_devices(int (*visit)(void *user, const struct erne_device_info *
 }
 
 static struct erne_backend_fns host;
-static const struct erne_backend_fns *const with_slow_host[] = { &host,
-                                                                 &erne_backend_shadow,
-                                                                 &erne_backend_reference,
-                                                                 NULL };
+static const struct erne_backend_fns *const with_slow_host[] = {
+    &host, &erne_backend_shadow, &erne_backend_reference, NULL
+};
 static const struct erne_backend_fns *const host_only[] = { &host,
                                                             &erne_backend_reference,
                                                             NULL };
@@ -333,6 +332,7 @@ static void wrong_is_ignored(void **state)
     struct erne_tune_opts opts = options(&seen);
     struct shadow_config config = { 0 };
     const char *names[ERNE_PHASE_COUNT];
+    const struct erne_refused refused = { .ops = 1 };
     struct erne_verdict_key key;
     struct erne_model_file file;
     struct erne_error err = { 0 };
@@ -343,7 +343,7 @@ static void wrong_is_ignored(void **state)
     assert_string_equal(names[ERNE_PHASE_DECODE], "shadow");
     assert_int_equal(erne_model_file_open(&file, VL_MODEL, &err), 0);
     assert_true(erne_verdict_key_init(&key, &erne_backend_shadow, 1, "auto", &file));
-    assert_int_equal(erne_verdict_save(CACHE, &key, 1, &err), 0);
+    assert_int_equal(erne_verdict_save(CACHE, &key, &refused, &err), 0);
     erne_model_file_close(&file);
     open_engine("auto", NULL, with_slow_host, &config, names, &log);
     assert_string_equal(names[ERNE_PHASE_DECODE], "host");
@@ -623,8 +623,8 @@ static void time_is_limited(void **state)
     opts.outcome = &outcome;
     opts.seconds = 0;
     assert_int_equal(erne_tune_on(MODEL, &opts, shadow_backends, NULL, &err), 0);
-    assert_non_null(strstr(find_row(&seen, "decode", "shadow:0")->why,
-                           "too short to verify"));
+    assert_non_null(
+        strstr(find_row(&seen, "decode", "shadow:0")->why, "too short to verify"));
     assert_true(find_row(&seen, "decode", "reference")->is_chosen);
     /* What was not looked at for lack of time does not replace what was. */
     assert_true(outcome.is_kept);

@@ -151,6 +151,7 @@ static void right_passes(void **state)
 
 struct warnings {
     int n;
+    int n_refused; /* nodes that the planner did not offer */
     char text[256];
 };
 
@@ -158,6 +159,7 @@ static void keep_warning(void *user, enum erne_log_level level, const char *line
 {
     struct warnings *w = user;
 
+    w->n_refused += strstr(line, "declined by shadow: failed verification") != NULL;
     if (level != ERNE_LOG_WARN)
         return;
     w->n++;
@@ -165,8 +167,8 @@ static void keep_warning(void *user, enum erne_log_level level, const char *line
 }
 
 /* Runs a few tokens on the device; true: the logits are those of the reference. */
-static bool run_is_right(const char *model, struct shadow_config *config,
-                         struct warnings *warnings)
+static bool run_with_kv(const char *model, struct shadow_config *config,
+                        const char *kv_type, struct warnings *warnings)
 {
     static const int32_t tokens[] = { 3, 1, 4, 1, 5, 9, 2, 6 };
     const char *const backends[] = { "reference", "shadow:1" };
@@ -177,15 +179,17 @@ static bool run_is_right(const char *model, struct shadow_config *config,
 
     for (int i = 0; i < 2; i++) {
         struct erne_engine_opts opts = erne_engine_opts_default();
+        struct erne_session_opts session_opts = erne_session_opts_default();
         struct erne_engine *e = NULL;
         struct erne_session *s = NULL;
 
+        session_opts.kv_type = kv_type;
         opts.backend = backends[i];
         opts.cache_dir = CACHE;
         opts.log = keep_warning;
         opts.log_user = warnings;
         if (erne_engine_open_on(&e, model, &opts, shadow_backends, config, &err) < 0 ||
-            erne_session_create(&s, e, NULL, &err) < 0 ||
+            erne_session_create(&s, e, &session_opts, &err) < 0 ||
             erne_session_eval(s, tokens, 7, NULL, &err) < 0 ||
             erne_session_eval(s, tokens + 7, 1, NULL, &err) < 0)
             fail_msg("%s", err.text);
@@ -200,6 +204,12 @@ static bool run_is_right(const char *model, struct shadow_config *config,
     free(logits[0]);
     free(logits[1]);
     return same;
+}
+
+static bool run_is_right(const char *model, struct shadow_config *config,
+                         struct warnings *warnings)
+{
+    return run_with_kv(model, config, NULL, warnings);
 }
 
 /* Each operator in turn: the check fails, names it and no other, and those of the tower
@@ -225,6 +235,33 @@ static void wrong_is_routed_around(void **state)
         assert_true(run_is_right(VL_MODEL, &config, &warnings));
         assert_int_equal(warnings.n, 1);
         assert_non_null(strstr(warnings.text, erne_op_name(op)));
+    }
+}
+
+/* What is wrong with one type of KV cache stays the device's with the others. */
+static void wrong_with_one_cache(void **state)
+{
+    static const enum erne_op ops[] = { ERNE_OP_ATTENTION, ERNE_OP_KV_APPEND };
+    static const char *const texts[] = { "attention with f32", "kv_append with f32" };
+
+    (void)state;
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(ops); i++) {
+        struct shadow_config config = { .wrong_ops = 1u << ops[i],
+                                        .wrong_f32_only = true };
+        struct warnings f16 = { 0 }, f32 = { 0 };
+        struct seen seen;
+        struct erne_error err = { 0 };
+
+        assert_int_equal(verify(MODEL, &config, &seen, &err), ERNE_EVERIFY);
+        assert_non_null(strstr(err.text, texts[i]));
+        assert_false(seen.wrong_whole); /* its cache is of f16 */
+        assert_true(run_with_kv(MODEL, &config, "f16", &f16));
+        assert_true(run_with_kv(MODEL, &config, "f32", &f32));
+        assert_non_null(strstr(f16.text, texts[i]));
+        assert_int_equal(f16.n_refused, 0);
+        assert_true(f32.n_refused > 0);
+        config = (struct shadow_config){ 0 };
+        assert_int_equal(verify(MODEL, &config, &seen, &err), 0); /* all as before */
     }
 }
 
@@ -326,12 +363,15 @@ static void damage_is_told(void **state)
 /* Whatever stands in the file of a verdict is the verdict or none. */
 static void damaged_verdicts(void **state)
 {
-    static const char *const tails[] = { "",          "refused",         "refused:",
-                                         "refused: ", "refused: what\n", "other\n" };
+    static const char *const tails[] = {
+        "",        "refused",           "refused:",      "refused: ", "refused: what\n",
+        "other\n", "refused: rope/q\n", "refused: /q4\n"
+    };
     struct erne_model_file file = { 0 };
     struct erne_verdict_key key = { 0 };
     struct erne_error err = { 0 };
-    uint32_t refused = 0;
+    const struct erne_refused saved = { .ops = 6, .with_kv = { 0, 4, 0, 1 } };
+    struct erne_refused refused = { 0 };
     char **names = NULL;
     size_t n_names = 0;
 
@@ -345,9 +385,9 @@ static void damaged_verdicts(void **state)
         struct pf_file *f = NULL;
 
         snprintf(other.text + strlen(other.text), 64, "trial: %zu\n", i);
-        assert_int_equal(erne_verdict_save(CACHE, &other, 6, &err), 0);
+        assert_int_equal(erne_verdict_save(CACHE, &other, &saved, &err), 0);
         assert_int_equal(erne_verdict_load(CACHE, &other, &refused), 1);
-        assert_int_equal(refused, 6);
+        assert_memory_equal(&refused, &saved, sizeof(saved));
         assert_int_equal(pf_dir_list(CACHE, &names, &n_names), 0);
         for (size_t n = 0; n < n_names; n++) {
             snprintf(path, sizeof(path), CACHE "/%s", names[n]);
@@ -367,6 +407,7 @@ int main(void)
         cmocka_unit_test(small_passes),
         cmocka_unit_test(right_passes),
         cmocka_unit_test(wrong_is_routed_around),
+        cmocka_unit_test(wrong_with_one_cache),
         cmocka_unit_test(verdict_is_for_one_model),
         cmocka_unit_test(golden_logits_decide),
         cmocka_unit_test(damage_is_told),
