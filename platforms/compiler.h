@@ -15,12 +15,15 @@
 #define ERNE_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #endif
 #define ERNE_UNUSED __attribute__((unused))
+/* For functions whose arguments must be constants in their bodies. */
+#define ERNE_ALWAYS_INLINE inline __attribute__((always_inline))
 #define ERNE_PREFETCH_L2(p) __builtin_prefetch(p, 0, 2) /* not into the first cache */
 /* Whether this x86 processor has an instruction set that the system supports. */
 #define ERNE_CPU_HAS(name) (__builtin_cpu_supports(name) != 0)
 #else
 #define ERNE_PRINTF(fmt, args)
 #define ERNE_UNUSED
+#define ERNE_ALWAYS_INLINE inline
 #define ERNE_PREFETCH_L2(p) ((void)(p))
 #endif
 

@@ -91,21 +91,14 @@ static inline int32_t start_of(const struct run *w, int32_t sum, struct kind kin
 struct term {
     vf scale;  /* of the activations */
     float off; /* what w2, whose zero point is 1.5, has too much */
-    float sum; /* scale times the codes' sum, for minima */
-    vf shift;  /* of the activations' codes */
-    const float *scales, *minima, *sums;
+    const float *scales;
 };
 
-static inline struct term term_of(const struct run *w, int at, float scale, int32_t sum,
-                                  int shift)
+static inline struct term term_of(const struct run *w, int at, float scale, int32_t sum)
 {
     return (struct term){ .scale = v_set1(scale),
                           .off = w->zero * (float)sum,
-                          .sum = scale * (float)sum,
-                          .shift = v_set1((float)shift),
-                          .scales = w->scales + at,
-                          .minima = w->minima != NULL ? w->minima + at : NULL,
-                          .sums = w->sums != NULL ? w->sums + at : NULL };
+                          .scales = w->scales + at };
 }
 
 /* acc + what `sums` are worth, for rows i .. i + VL of the term's. */
@@ -114,13 +107,42 @@ static inline vf add_term(vf acc, vi sums, const struct term *t, int i, struct k
     vf y = v_from_i32(sums), scale = t->scale;
     if (kind.bits == 2)
         y = v_sub(y, v_set1(t->off));
-    if (kind.bits == 8 && t->sums != NULL)
-        y = v_fma(v_load(t->sums + i), t->shift, y);
     if (!kind.per_row)
         scale = v_mul(scale, v_load(t->scales + i));
-    acc = v_fma(y, scale, acc);
-    if (!kind.per_row && t->minima != NULL)
-        acc = v_fma(v_set1(t->sum), v_load(t->minima + i), acc);
+    return v_fma(y, scale, acc);
+}
+
+/* What else a block adds where weights have minima or the activations' codes are shifted:
+ * apart, so that the others need not ask for every vector. */
+struct extra {
+    vf sum, shift; /* the codes' sum and shift, times the activations' scale */
+    const float *scales, *minima, *sums;
+};
+
+static inline bool has_extra(const struct run *w)
+{
+    return w->minima != NULL || w->sums != NULL;
+}
+
+static inline struct extra extra_of(const struct run *w, int at, float scale, int32_t sum,
+                                    int shift)
+{
+    return (struct extra){ .sum = v_set1(scale * (float)sum),
+                           .shift = v_set1(scale * (float)shift),
+                           .scales = w->scales + at,
+                           .minima = w->minima != NULL ? w->minima + at : NULL,
+                           .sums = w->sums != NULL ? w->sums + at : NULL };
+}
+
+static inline vf add_extra(vf acc, const struct extra *x, int i, struct kind kind)
+{
+    if (!kind.per_row && x->minima != NULL)
+        acc = v_fma(x->sum, v_load(x->minima + i), acc);
+    if (kind.bits == 8 && x->sums != NULL) {
+        const vf sums = v_load(x->sums + i);
+        acc = v_fma(kind.per_row ? sums : v_mul(sums, v_load(x->scales + i)), x->shift,
+                    acc);
+    }
     return acc;
 }
 
@@ -159,13 +181,21 @@ static inline vf add_term(vf acc, vi sums, const struct term *t, int i, struct k
     v_store(y##m + VL, f##m);     \
     v_store(y##m + 2 * VL, g##m); \
     v_store(y##m + 3 * VL, h##m);
-#define ADD(m, SCALE, SUM, SHIFT, AT)                                       \
-    {                                                                       \
-        const struct term term = term_of(w, (AT) + row, SCALE, SUM, SHIFT); \
-        e##m = add_term(e##m, a##m, &term, 0, kind);                        \
-        f##m = add_term(f##m, b##m, &term, VL, kind);                       \
-        g##m = add_term(g##m, c##m, &term, 2 * VL, kind);                   \
-        h##m = add_term(h##m, d##m, &term, 3 * VL, kind);                   \
+#define ADD(m, SCALE, SUM, AT)                                       \
+    {                                                                \
+        const struct term term = term_of(w, (AT) + row, SCALE, SUM); \
+        e##m = add_term(e##m, a##m, &term, 0, kind);                 \
+        f##m = add_term(f##m, b##m, &term, VL, kind);                \
+        g##m = add_term(g##m, c##m, &term, 2 * VL, kind);            \
+        h##m = add_term(h##m, d##m, &term, 3 * VL, kind);            \
+    }
+#define ADD_EXTRA(m, SCALE, SUM, SHIFT, AT)                                    \
+    {                                                                          \
+        const struct extra extra = extra_of(w, (AT) + row, SCALE, SUM, SHIFT); \
+        e##m = add_extra(e##m, &extra, 0, kind);                               \
+        f##m = add_extra(f##m, &extra, VL, kind);                              \
+        g##m = add_extra(g##m, &extra, 2 * VL, kind);                          \
+        h##m = add_extra(h##m, &extra, 3 * VL, kind);                          \
     }
 
 /* -------------------------------------------------------------- expanded */
@@ -252,7 +282,9 @@ static inline void block_one(float *acc, const struct run *w,
             PIN(0)
         }
         LOAD(0)
-        ADD(0, x->scale[at], x->sum[at], shift, 0)
+        ADD(0, x->scale[at], x->sum[at], 0)
+        if (has_extra(w))
+            ADD_EXTRA(0, x->scale[at], x->sum[at], shift, 0)
         STORE(0)
     }
 }
@@ -284,7 +316,7 @@ static inline void tile_one(float *acc, const struct cpu_tile *w,
     const int64_t at##m = block * x->n_tok + from[m]; \
     const int8_t *q##m = x->codes + at##m * w->n;
 #define DOTS_OF_QUAD(m) DOTS(m, q##m + 4 * i)
-#define DOTS_OF_HIGH(m)                                                  \
+#define START_BLOCK(m)                                                   \
     CLEAR(m)                                                             \
     if (has_high) {                                                      \
         const struct quads high = quads_of(x, at##m);                    \
@@ -295,17 +327,19 @@ static inline void tile_one(float *acc, const struct cpu_tile *w,
         }                                                                \
     }                                                                    \
     START(m, x->sum[at##m])
-#define ADD_BLOCK(m)                                                              \
-    ADD(m, x->scale[at##m], x->sum[at##m], w->sums != NULL ? x->shift[at##m] : 0, \
-        r * ERNE_TILE_ROWS)
+#define ADD_BLOCK(m) ADD(m, x->scale[at##m], x->sum[at##m], ERNE_TILE_ROWS * r)
+#define ADD_BLOCK_EXTRA(m)                                                              \
+    ADD_EXTRA(m, x->scale[at##m], x->sum[at##m], w->sums != NULL ? x->shift[at##m] : 0, \
+              r * ERNE_TILE_ROWS)
 
 /* acc [.., 64] += the expanded run times its blocks, b and on, of tokens from[m]. Results
  * stay in registers for the run where there are enough of them: storing them after every
- * block takes as long as one in nine of the products. */
+ * block takes as long as one in nine of the products. Lines are pinned, or gcc 12 loads
+ * them again for every token, and loads take longer than products. */
 #define GROUP_FUNCTION(NAME, ROWS)                                                     \
-    static inline void NAME(float *acc, const struct run *w,                           \
-                            const struct cpu_activations *x, int64_t b,                \
-                            const int32_t *from, bool has_high, struct kind kind)      \
+    static ERNE_ALWAYS_INLINE void NAME(                                               \
+        float *acc, const struct run *w, const struct cpu_activations *x, int64_t b,   \
+        const int32_t *from, bool has_high, struct kind kind)                          \
     {                                                                                  \
         const int bits = kind.bits;                                                    \
         for (int row = 0; row < ERNE_TILE_ROWS; row += 4 * VL) {                       \
@@ -315,13 +349,17 @@ static inline void tile_one(float *acc, const struct cpu_tile *w,
                 const uint8_t *codes = w->codes + ERNE_TILE_ROWS * r * w->n + 4 * row; \
                 const int64_t block = b + r;                                           \
                 ROWS(BLOCK)                                                            \
-                ROWS(DOTS_OF_HIGH)                                                     \
+                ROWS(START_BLOCK)                                                      \
                 for (int i = 0; i < w->n / 4; i++) {                                   \
-                    const struct vi4 line = load_line(codes + 256 * i);                \
+                    struct vi4 line = load_line(codes + 256 * i);                      \
+                    I_PIN(line.a, line.b, line.c, line.d)                              \
                     ROWS(DOTS_OF_QUAD)                                                 \
                     ROWS(PIN)                                                          \
                 }                                                                      \
                 ROWS(ADD_BLOCK)                                                        \
+                if (has_extra(w)) {                                                    \
+                    ROWS(ADD_BLOCK_EXTRA)                                              \
+                }                                                                      \
             }                                                                          \
             ROWS(STORE)                                                                \
         }                                                                              \
@@ -338,8 +376,10 @@ GROUP_FUNCTION(group_one, ONE_ROW)
 #undef BLOCK
 #undef DOTS
 #undef DOTS_OF_QUAD
-#undef DOTS_OF_HIGH
+#undef START_BLOCK
+#undef ADD_EXTRA
 #undef ADD_BLOCK
+#undef ADD_BLOCK_EXTRA
 #undef GROUP_FUNCTION
 
 #ifdef HAS_PAIRS
@@ -378,18 +418,22 @@ static inline void fetch(struct ahead *a)
     a->left -= n;
 }
 
-static inline void tile_many(float *acc, const struct cpu_tile *w,
-                             const struct cpu_activations *x, const int32_t *from,
-                             int64_t n, struct kind kind)
+static inline bool any_of(const bool *has, const int32_t *from, int64_t n)
+{
+    bool any = false;
+    for (int64_t i = 0; i < n; i++)
+        any |= has[from[i]];
+    return any;
+}
+
+static ERNE_ALWAYS_INLINE void tile_many(float *acc, const struct cpu_tile *w,
+                                         const struct cpu_activations *x,
+                                         const int32_t *from, int64_t n, struct kind kind)
 {
     _Alignas(64) uint8_t codes[N_RUN * 64 * ERNE_TILE_ROWS];
     _Alignas(64) float sums[N_RUN * ERNE_TILE_ROWS];
     struct run_scales buf;
-    bool has_high = false, has_shift = false;
-    for (int64_t i = 0; i < n; i++) {
-        has_high |= x->has_high[from[i]];
-        has_shift |= x->has_shift[from[i]];
-    }
+    const bool has_shift = any_of(x->has_shift, from, n);
     for (int64_t b = 0; b < x->n_blocks; b += N_RUN) {
         const int64_t left = x->n_blocks - b;
         struct run run = load_run(&buf, w, x, b, left < N_RUN ? (int)left : N_RUN, kind);
@@ -404,16 +448,19 @@ static inline void tile_many(float *acc, const struct cpu_tile *w,
 #ifdef HAS_PAIRS
         for (; i + N_PAIRED <= n; i += N_PAIRED) {
             fetch(&ahead);
-            group_pairs(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
+            group_pairs(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, kind);
         }
 #endif
         for (; i + N_INT_ROWS <= n; i += N_INT_ROWS) {
             fetch(&ahead);
-            group_many(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
+            if (any_of(x->has_high, from + i, N_INT_ROWS))
+                group_many(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, true, kind);
+            else
+                group_many(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, false, kind);
         }
         fetch(&ahead);
         for (; i < n; i++)
-            group_one(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, has_high, kind);
+            group_one(acc + i * ERNE_TILE_ROWS, &run, x, b, from + i, true, kind);
     }
 }
 
@@ -427,9 +474,9 @@ static inline void scale_rows(float *acc, const uint16_t *scales, int64_t n)
     }
 }
 
-static inline void tile_int(float *acc, const struct cpu_tile *w,
-                            const struct cpu_activations *x, const int32_t *from,
-                            int64_t n, struct kind kind)
+static ERNE_ALWAYS_INLINE void tile_int(float *acc, const struct cpu_tile *w,
+                                        const struct cpu_activations *x,
+                                        const int32_t *from, int64_t n, struct kind kind)
 {
     memset(acc, 0, (size_t)n * ERNE_TILE_ROWS * sizeof *acc);
     if (n == 1)

@@ -65,10 +65,29 @@ static inline struct vi2 sum_high(const uint8_t *codes, struct quads q, int bits
     return sums;
 }
 
+/* y [2 VL] += what sums over block `at` of x are worth, for rows `row` and on. */
+static inline void add_pair(float *y, struct vi2 sums, const struct run *w,
+                            const struct cpu_activations *x, int64_t at, int row,
+                            struct kind kind)
+{
+    const vi start = i_set1(start_of(w, x->sum[at], kind));
+    const struct term term = term_of(w, row, x->scale[at], x->sum[at]);
+    vf a = add_term(v_load(y), i_add(start, sums.a), &term, 0, kind);
+    vf b = add_term(v_load(y + VL), i_add(start, sums.b), &term, VL, kind);
+    if (has_extra(w)) {
+        const int shift = w->sums != NULL ? x->shift[at] : 0;
+        const struct extra extra = extra_of(w, row, x->scale[at], x->sum[at], shift);
+        a = add_extra(a, &extra, 0, kind);
+        b = add_extra(b, &extra, VL, kind);
+    }
+    v_store(y, a);
+    v_store(y + VL, b);
+}
+
 /* acc [.., 64] += the expanded run times its blocks, b and on, of tokens from[m]. */
 static inline void group_pairs(float *acc, const struct run *w,
                                const struct cpu_activations *x, int64_t b,
-                               const int32_t *from, bool has_high, struct kind kind)
+                               const int32_t *from, struct kind kind)
 {
     for (int row = 0; row < ERNE_TILE_ROWS; row += 2 * VL) {
         for (int r = 0; r < w->n_blocks; r++) {
@@ -80,19 +99,13 @@ static inline void group_pairs(float *acc, const struct run *w,
             sum_pairs(sums, codes, q, w->n);
             for (int m = 0; m < N_PAIRED; m++) {
                 const int64_t at = (b + r) * x->n_tok + from[m];
-                const vi start = i_set1(start_of(w, x->sum[at], kind));
-                const struct term term =
-                    term_of(w, r * ERNE_TILE_ROWS + row, x->scale[at], x->sum[at],
-                            w->sums != NULL ? x->shift[at] : 0);
-                float *y = acc + ERNE_TILE_ROWS * m + row;
-                if (has_high) {
+                if (x->n_high[at] > 0) {
                     const struct vi2 high = sum_high(codes, quads_of(x, at), kind.bits);
                     sums[m].a = i_add_high(sums[m].a, high.a);
                     sums[m].b = i_add_high(sums[m].b, high.b);
                 }
-                v_store(y, add_term(v_load(y), i_add(start, sums[m].a), &term, 0, kind));
-                v_store(y + VL, add_term(v_load(y + VL), i_add(start, sums[m].b), &term,
-                                         VL, kind));
+                add_pair(acc + ERNE_TILE_ROWS * m + row, sums[m], w, x, at,
+                         r * ERNE_TILE_ROWS + row, kind);
             }
         }
     }
