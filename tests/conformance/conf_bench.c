@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "platforms/platform.h"
+#include "runtime/sort.h"
 #include "tests/conformance/conf_run.h"
 
 enum { SAMPLES_MIN = 5, SAMPLES = 21, IMPLS_MAX = 32 };
@@ -85,20 +86,13 @@ static void measure(struct bench *b)
             take_sample(b->t, &b->candidates[i]);
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static struct conf_timing timing_of(const struct bench *b, struct candidate *c,
                                     struct op_work work)
 {
     const double *ns = c->ns;
     const int n = c->n_samples;
 
-    qsort(c->ns, (size_t)n, sizeof(c->ns[0]), compare_doubles);
+    erne_sort_doubles(c->ns, (size_t)n);
     return (struct conf_timing){
         .row = c->row,
         .case_name = b->case_name,

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/sort.h"
 #include "tests/models/golden.h"
 
 enum { N_GREEDY = 4 };
@@ -258,13 +259,6 @@ static void test_threads(void **state)
     free(more);
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* Square of the difference of a row, and of `want` around its mean. */
 static void row_power(const struct golden *g, const float *got, const float *want,
                       double *diff, double *power)
@@ -296,7 +290,7 @@ static double relative_rms(const struct golden *g, const float *x, const float *
     }
     if (!g->is_moe)
         return sqrt(diff / power);
-    qsort(rows, g->n_tokens, sizeof rows[0], compare_doubles);
+    erne_sort_doubles(rows, g->n_tokens);
     return rows[g->n_tokens / 2];
 }
 
