@@ -94,11 +94,12 @@ struct term {
     const float *scales;
 };
 
-static inline struct term term_of(const struct run *w, int at, float scale, int32_t sum)
+static inline struct term term_of(const struct run *w, int at, float scale, int32_t sum,
+                                  struct kind kind)
 {
     return (struct term){ .scale = v_set1(scale),
                           .off = w->zero * (float)sum,
-                          .scales = w->scales + at };
+                          .scales = kind.per_row ? NULL : w->scales + at };
 }
 
 /* acc + what `sums` are worth, for rows i .. i + VL of the term's. */
@@ -124,14 +125,20 @@ static inline bool has_extra(const struct run *w)
     return w->minima != NULL || w->sums != NULL;
 }
 
+/* x from `at` on, if there is any: an offset to NULL is undefined. */
+static inline const float *from_at(const float *x, int at)
+{
+    return x != NULL ? x + at : NULL;
+}
+
 static inline struct extra extra_of(const struct run *w, int at, float scale, int32_t sum,
                                     int shift)
 {
     return (struct extra){ .sum = v_set1(scale * (float)sum),
                            .shift = v_set1(scale * (float)shift),
-                           .scales = w->scales + at,
-                           .minima = w->minima != NULL ? w->minima + at : NULL,
-                           .sums = w->sums != NULL ? w->sums + at : NULL };
+                           .scales = from_at(w->scales, at),
+                           .minima = from_at(w->minima, at),
+                           .sums = from_at(w->sums, at) };
 }
 
 static inline vf add_extra(vf acc, const struct extra *x, int i, struct kind kind)
@@ -181,13 +188,13 @@ static inline vf add_extra(vf acc, const struct extra *x, int i, struct kind kin
     v_store(y##m + VL, f##m);     \
     v_store(y##m + 2 * VL, g##m); \
     v_store(y##m + 3 * VL, h##m);
-#define ADD(m, SCALE, SUM, AT)                                       \
-    {                                                                \
-        const struct term term = term_of(w, (AT) + row, SCALE, SUM); \
-        e##m = add_term(e##m, a##m, &term, 0, kind);                 \
-        f##m = add_term(f##m, b##m, &term, VL, kind);                \
-        g##m = add_term(g##m, c##m, &term, 2 * VL, kind);            \
-        h##m = add_term(h##m, d##m, &term, 3 * VL, kind);            \
+#define ADD(m, SCALE, SUM, AT)                                             \
+    {                                                                      \
+        const struct term term = term_of(w, (AT) + row, SCALE, SUM, kind); \
+        e##m = add_term(e##m, a##m, &term, 0, kind);                       \
+        f##m = add_term(f##m, b##m, &term, VL, kind);                      \
+        g##m = add_term(g##m, c##m, &term, 2 * VL, kind);                  \
+        h##m = add_term(h##m, d##m, &term, 3 * VL, kind);                  \
     }
 #define ADD_EXTRA(m, SCALE, SUM, SHIFT, AT)                                    \
     {                                                                          \

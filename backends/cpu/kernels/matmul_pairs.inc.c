@@ -71,7 +71,7 @@ static inline void add_pair(float *y, struct vi2 sums, const struct run *w,
                             struct kind kind)
 {
     const vi start = i_set1(start_of(w, x->sum[at], kind));
-    const struct term term = term_of(w, row, x->scale[at], x->sum[at]);
+    const struct term term = term_of(w, row, x->scale[at], x->sum[at], kind);
     vf a = add_term(v_load(y), i_add(start, sums.a), &term, 0, kind);
     vf b = add_term(v_load(y + VL), i_add(start, sums.b), &term, VL, kind);
     if (has_extra(w)) {
