@@ -343,7 +343,9 @@ const struct erne_file_tensor *erne_model_file_find(const struct erne_model_file
 
 const void *erne_model_file_data(const struct erne_file_tensor *tensor)
 {
-    return tensor->home + tensor->offset;
+    /* Of a file that is only planned, which has no memory, this is the offset: places
+     * differ, and nobody reads there. */
+    return (const void *)((uintptr_t)tensor->home + (uintptr_t)tensor->offset);
 }
 
 int erne_model_file_check(const struct erne_file_tensor *tensor, struct erne_error *err)

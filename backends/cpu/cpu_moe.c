@@ -160,17 +160,24 @@ static void multiply(const struct moe *m, const struct erne_tensor *w, int64_t t
     m->cpu->kernels.tile_float[w->scheme.codec](m->acc, &weights, in->rows, k, n, k);
 }
 
+/* Inputs of slots s and on, which float weights take from their rows. */
+static struct inputs inputs_from(const struct moe *m, int64_t s)
+{
+    const struct erne_tensor *x = m->node->src[ERNE_SRC_X];
+    struct inputs in = { .x = &m->tokens, .from = m->token + s };
+    if (!m->is_int)
+        in.rows = m->n_tok == 1 ? cpu_row(x, 0) : m->rows + s * x->dim[1];
+    return in;
+}
+
 /* Hidden values of one expert's slots from one tile of its gate and up rows. */
 static void gate_up_tile(const struct moe *m, int64_t expert, int64_t tile)
 {
     const int64_t end = m->start[expert + 1], width = ERNE_TILE_ROWS / 2;
     const int64_t n_cols = cpu_min(width, m->n_ff - tile * width);
-    const bool one = m->n_tok == 1;
     for (int64_t s = m->start[expert]; s < end && n_cols > 0; s += CPU_CHUNK) {
         const int64_t n = cpu_min(CPU_CHUNK, end - s);
-        const struct erne_tensor *x = m->node->src[ERNE_SRC_X];
-        const struct inputs in = { &m->tokens, m->token + s,
-                                   one ? cpu_row(x, 0) : m->rows + s * x->dim[1] };
+        const struct inputs in = inputs_from(m, s);
         multiply(m, &m->up->bank[expert], tile, &in, n);
         for (int64_t i = 0; i < n; i++) {
             const struct cpu_epilogue e = {
