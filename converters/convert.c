@@ -168,6 +168,21 @@ static int convert(struct convert_plan *plan, const struct erne_convert_opts *op
     return write_file(plan, opts, err);
 }
 
+/* What is read must not be replaced. */
+static int check_inputs(const struct convert_plan *plan,
+                        const struct erne_convert_opts *opts, struct erne_error *err)
+{
+    if (opts->dry_run)
+        return ERNE_OK;
+    if (source_has_file(plan->src, opts->dst))
+        return erne_fail(err, ERNE_EINVAL, "%s: source and destination are one file",
+                         opts->dst);
+    if (opts->calibrate && pf_path_is_same(opts->calibrate, opts->dst))
+        return erne_fail(err, ERNE_EINVAL, "%s: the calibration text would be replaced",
+                         opts->dst);
+    return ERNE_OK;
+}
+
 int erne_convert(const struct erne_convert_opts *opts, struct erne_error *err)
 {
     struct convert_plan plan;
@@ -175,7 +190,9 @@ int erne_convert(const struct erne_convert_opts *opts, struct erne_error *err)
 
     ERNE_TRY(check_opts(opts, err));
     ERNE_TRY(convert_plan_init(&plan, opts, err));
-    st = opts->target_bpw ? ERNE_OK : convert_report_plan(&plan, opts, err);
+    st = check_inputs(&plan, opts, err);
+    if (st == 0 && !opts->target_bpw)
+        st = convert_report_plan(&plan, opts, err);
     if (st == 0 && !opts->dry_run)
         st = convert(&plan, opts, err);
     calibration_free(&plan.calibration);

@@ -339,7 +339,8 @@ static int count_threads(struct convert_plan *plan, const struct erne_convert_op
     most = plan->max_ram / plan->worker_bytes;
     if (most == 0)
         return erne_fail(err, ERNE_EINVAL,
-                         "%" PRIu64 " bytes of memory: a thread needs %" PRIu64 " MiB",
+                         "%" PRIu64 " bytes of memory (max-ram): a thread needs %" PRIu64
+                         " MiB",
                          plan->max_ram, plan->worker_bytes / mib + 1);
     plan->n_threads = opts->n_threads > 0 ? opts->n_threads : pf_cpu_count();
     if ((uint64_t)plan->n_threads > most)
@@ -442,6 +443,7 @@ struct erne_writer_plan convert_writer_plan(const struct convert_plan *plan)
                                    .tokenizer_bytes = plan->tokenizer_bytes,
                                    .tensors = plan->records,
                                    .n_tensors = plan->n,
+                                   .sources_changed = source_changed(plan->src),
                                    .n_vocab = plan->src->desc.n_vocab };
 
     if (plan->has_golden)

@@ -357,7 +357,7 @@ int gguf_read(struct source *src, const char *path, const struct source_opts *op
     int st;
 
     src->format = "gguf";
-    src->says_tied = true; /* GGUF does not say: a head that is there is compared */
+    src->says_tied = src->is_silent = true; /* a head that is there is compared */
     ERNE_TRY(source_add_file(src, path, err));
     st = pf_map_file(&map, src->files[0].file);
     if (st < 0)

@@ -308,9 +308,34 @@ static int hash_all(const struct source *src, uint64_t *hash, struct erne_error 
     return ERNE_OK;
 }
 
-/* Names the checkpoint together with its sample hash. That tells two of the same name
- * apart, and as it is part of the manifest, a conversion of one cannot be resumed with
- * the weights of another. */
+uint64_t source_changed(const struct source *src)
+{
+    uint64_t newest = 0, ns;
+
+    for (size_t i = 0; i < src->n_files; i++)
+        if (pf_file_changed(src->files[i].file, &ns) == ERNE_OK && ns > newest)
+            newest = ns;
+    for (size_t i = 0; i < src->n_adapters; i++) {
+        ns = source_changed(src->adapters[i].from);
+        newest = ns > newest ? ns : newest;
+    }
+    return newest;
+}
+
+bool source_has_file(const struct source *src, const char *path)
+{
+    for (size_t i = 0; i < src->n_files; i++)
+        if (pf_path_is_same(src->files[i].path, path))
+            return true;
+    for (size_t i = 0; i < src->n_adapters; i++)
+        if (source_has_file(src->adapters[i].from, path))
+            return true;
+    return false;
+}
+
+/* Names the checkpoint together with its sample hash. That tells most of the same name
+ * apart, and as it is part of the manifest, a conversion of one is not resumed with the
+ * weights of another; what the samples do not see, source_changed does. */
 static int name_source(struct source *src, const char *path, struct erne_error *err)
 {
     const char *base = path_base(path);
@@ -385,6 +410,8 @@ static int settle_tied(struct source *src, const struct source_opts *opts,
     if (head->type == embed->type && head->n == embed->n && head->k == embed->k)
         ERNE_TRY(same_bytes(src, embed, head, &same, err));
     src->desc.tied = same;
+    if (!same && src->is_silent)
+        return ERNE_OK;
     if (!same) {
         source_note(opts, ERNE_LOG_INFO,
                     "%s differs from the embedding: it is used, although the "

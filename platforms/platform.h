@@ -27,6 +27,9 @@ enum pf_open_mode {
 int pf_file_open(struct pf_file **out, const char *path, enum pf_open_mode mode);
 void pf_file_close(struct pf_file **file);
 int pf_file_size(struct pf_file *file, uint64_t *n_bytes);
+/* When it was last changed, or another put in its place, in ns of the system's calendar;
+ * to be compared only. */
+int pf_file_changed(struct pf_file *file, uint64_t *ns);
 int pf_file_resize(struct pf_file *file, uint64_t n_bytes);
 /* Exactly n_bytes at offset, or EIO. Safe from several threads at once. */
 int pf_file_read_at(struct pf_file *file, void *dst, size_t n_bytes, uint64_t offset);
@@ -42,6 +45,8 @@ bool pf_path_exists(const char *path);
 bool pf_path_is_dir(const char *path);
 /* Neither a folder nor a device or pipe. */
 bool pf_path_is_file(const char *path);
+/* Whether both names lead to one file or folder that exists. */
+bool pf_path_is_same(const char *a, const char *b);
 /* Replaces `to` in one step. */
 int pf_path_rename(const char *from, const char *to);
 int pf_path_remove(const char *path);

@@ -336,6 +336,15 @@ fail:
     return st;
 }
 
+/* Whether a part was last written before what it is made of changed: the plan alone does
+ * not tell sources apart that differ in a few weights. */
+static bool is_outdated(struct pf_file *part, uint64_t sources_changed)
+{
+    uint64_t written;
+
+    return pf_file_changed(part, &written) < 0 || written < sources_changed;
+}
+
 int erne_writer_open(struct erne_model_writer **out, const char *path,
                      const struct erne_writer_plan *plan, size_t *n_resumed,
                      struct erne_error *err)
@@ -347,7 +356,8 @@ int erne_writer_open(struct erne_model_writer **out, const char *path,
     ERNE_TRY(create(&w, path, plan, err));
     if (pf_path_exists(w->part_path) &&
         pf_file_open(&w->file, w->part_path, PF_WRITE_EXISTING) == ERNE_OK) {
-        n = resume_records(w);
+        if (!is_outdated(w->file, plan->sources_changed))
+            n = resume_records(w);
         if (n == 0)
             pf_file_close(&w->file);
     }

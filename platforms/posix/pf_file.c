@@ -98,6 +98,16 @@ int pf_file_size(struct pf_file *file, uint64_t *n_bytes)
     return 0;
 }
 
+int pf_file_changed(struct pf_file *file, uint64_t *ns)
+{
+    struct stat st;
+
+    if (fstat(file->fd, &st) < 0)
+        return ERNE_EIO;
+    *ns = (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec;
+    return 0;
+}
+
 int pf_file_resize(struct pf_file *file, uint64_t n_bytes)
 {
     if (n_bytes > INT64_MAX)

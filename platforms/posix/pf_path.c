@@ -32,6 +32,14 @@ bool pf_path_is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+bool pf_path_is_same(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
+           x.st_ino == y.st_ino;
+}
+
 int pf_path_rename(const char *from, const char *to)
 {
     return rename(from, to) < 0 ? ERNE_EIO : 0;

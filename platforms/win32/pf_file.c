@@ -62,6 +62,16 @@ int pf_file_size(struct pf_file *file, uint64_t *n_bytes)
     return 0;
 }
 
+int pf_file_changed(struct pf_file *file, uint64_t *ns)
+{
+    FILE_BASIC_INFO info;
+
+    if (!GetFileInformationByHandleEx(file->handle, FileBasicInfo, &info, sizeof(info)))
+        return pf_fail_system();
+    *ns = (uint64_t)info.ChangeTime.QuadPart * 100; /* these count 100 ns */
+    return 0;
+}
+
 int pf_file_resize(struct pf_file *file, uint64_t n_bytes)
 {
     FILE_END_OF_FILE_INFO end;

@@ -84,6 +84,31 @@ bool pf_path_is_file(const char *path)
            !(bits & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_DEVICE));
 }
 
+static bool identify(const char *path, BY_HANDLE_FILE_INFORMATION *info)
+{
+    wchar_t *wide = pf_wide(path);
+    HANDLE handle = INVALID_HANDLE_VALUE;
+    bool found;
+
+    if (wide)
+        handle = CreateFileW(wide, 0, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
+                             OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    free(wide);
+    found = handle != INVALID_HANDLE_VALUE && GetFileInformationByHandle(handle, info);
+    if (handle != INVALID_HANDLE_VALUE)
+        CloseHandle(handle);
+    return found;
+}
+
+bool pf_path_is_same(const char *a, const char *b)
+{
+    BY_HANDLE_FILE_INFORMATION x, y;
+
+    return identify(a, &x) && identify(b, &y) &&
+           x.dwVolumeSerialNumber == y.dwVolumeSerialNumber &&
+           x.nFileIndexHigh == y.nFileIndexHigh && x.nFileIndexLow == y.nFileIndexLow;
+}
+
 int pf_path_rename(const char *from, const char *to)
 {
     wchar_t *wide_from = pf_wide(from), *wide_to = pf_wide(to);

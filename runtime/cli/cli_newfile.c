@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "platforms/platform.h"
-#include "runtime/cli/cli_args.h"
 #include "runtime/cli/cli_io.h"
 
 int cli_newfile_create(struct cli_newfile *f, const char *path, struct erne_error *err)
@@ -33,6 +32,18 @@ int cli_newfile_create(struct cli_newfile *f, const char *path, struct erne_erro
         return st;
     }
     *f = (struct cli_newfile){ .file = file, .path = path, .part = part };
+    return ERNE_OK;
+}
+
+int cli_newfile_check(const struct cli_args *args, const char *path,
+                      struct erne_error *err)
+{
+    const char *const inputs[] = { args->operands[0],  args->operands[1], args->model,
+                                   args->prompt_file, args->tokens_file, args->base };
+
+    for (size_t i = 0; i < sizeof(inputs) / sizeof(*inputs); i++)
+        if (inputs[i] && pf_path_is_same(inputs[i], path))
+            return cli_fail(err, ERNE_EINVAL, "%s: is read, and would be replaced", path);
     return ERNE_OK;
 }
 

@@ -3,6 +3,7 @@
 #ifndef ERNE_CLI_NEWFILE_H
 #define ERNE_CLI_NEWFILE_H
 
+#include "runtime/cli/cli_args.h"
 #include "runtime/include/erne.h"
 
 struct cli_newfile {
@@ -13,6 +14,9 @@ struct cli_newfile {
 };
 
 int cli_newfile_create(struct cli_newfile *f, const char *path, struct erne_error *err);
+/* EINVAL where a file that the command reads would be replaced: the model, a text, .. */
+int cli_newfile_check(const struct cli_args *args, const char *path,
+                      struct erne_error *err);
 /* The same, after another program that writes the file now; 10 s at most. */
 int cli_newfile_wait(struct cli_newfile *f, const char *path, const char *option,
                      struct erne_error *err);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "runtime/cli/cli_io.h"
+#include "runtime/cli/cli_newfile.h"
 #include "runtime/cli/cli_rows.h"
 #include "runtime/cli/eval_base.h"
 #include "runtime/cli/eval_score.h"
@@ -203,6 +204,8 @@ static int prepare(struct eval *e, bool compare, struct erne_error *err)
         st = eval_score_init(
             &e->score, compare ? e->text.n_chunks * eval_text_n_scored(&e->text) : 0,
             err);
+    if (st == ERNE_OK && e->args->save_base)
+        st = cli_newfile_check(e->args, e->args->save_base, err);
     if (st == ERNE_OK && e->args->save_base)
         st = eval_base_create(&e->saved, e->args->save_base, &e->text, n_vocab, err);
     if (st == ERNE_OK)

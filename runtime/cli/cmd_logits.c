@@ -132,6 +132,8 @@ static int write_logits(const struct cli_model *model, const struct cli_args *ar
     int st = cli_rows_init(&rows, model, args->session.n_batch, err);
 
     if (st == ERNE_OK)
+        st = cli_newfile_check(args, args->output, err);
+    if (st == ERNE_OK)
         st = cli_newfile_create(&file, args->output, err);
     if (st == ERNE_OK)
         st = cli_npy_header(&file, ids->n, rows.n_vocab, err);

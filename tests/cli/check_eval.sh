@@ -19,6 +19,8 @@ expect 0 'Final estimate: PPL = ' eval perplexity "$m" -f "$text" -c $n_ctx --ch
     --save-base "$scratch/base" -ctk f32
 check 'grep -q "^\[1\].*,\[2\].*,\[3\].*,$" "$out"' 'not three running values'
 ppl=$(sed -n 's/^Final estimate: PPL = \([0-9.]*\) .*/\1/p' "$out")
+expect 2 "$text: is read, and would be" eval perplexity "$m" -f "$text" -c $n_ctx \
+    --save-base "$text"
 
 # The base file: 24 bytes, then the tokens as they were evaluated. Each chunk goes through
 # `erne logits` as f32, and the logits of its second half through awk.

@@ -19,8 +19,11 @@ mkfifo "$scratch/pipe.gguf" # that nobody writes to
 expect 1 "$scratch/pipe.gguf" convert "$scratch/pipe.gguf" -o "$scratch/x.erne"
 ln -s /dev/null "$scratch/null" # a rename would replace it
 expect 2 "$scratch/null: a device" convert "$golden/tiny" -o "$scratch/null" --force
-expect 2 '1000 bytes of memory: a thread needs' convert "$golden/tiny" \
+expect 2 '1000 bytes of memory (max-ram): a thread' convert "$golden/tiny" \
     -o "$scratch/x.erne" --max-ram 1000 --chat-template none
+cp -r "$golden/tiny" "$scratch/own"
+expect 2 'source and destination are one file' convert "$scratch/own" \
+    -o "$scratch/./own/model.safetensors" --force
 expect 2 'w9' convert "$golden/tiny" -o "$scratch/x.erne" --scheme w9
 check '[ ! -e "$scratch/x.erne" ]' 'a failed conversion left a file'
 
@@ -38,6 +41,8 @@ expect 0 'calibration: "prose.txt (hash ' inspect "$scratch/cal.erne"
 expect 0 'every hash matches' verify "$scratch/cal.erne"
 expect 1 "$scratch/nothing" convert "$golden/moe" -o "$scratch/x.erne" --scheme w4 \
     --chat-template none --calibrate "$scratch/nothing"
+expect 2 'calibration text would be replaced' convert "$golden/moe" -o "$prose" --force \
+    --scheme w4 --calibrate "$prose"
 echo 'too short' >"$prose"
 expect 2 'are too few to calibrate' convert "$golden/moe" -o "$scratch/x.erne" \
     --chat-template none --scheme w4 --calibrate "$prose"
@@ -78,6 +83,8 @@ check '[ "$(wc -c <"$npy")" -eq $((128 + 4 * 32 * $(wc -w <"$ids"))) ]' 'the .np
 check '[ ! -e "$npy.part" ]' 'the .part file is still there'
 # The same bits for any number of threads, for tokens read from a pipe, and for -b.
 t=$scratch/tiny.erne
+expect 2 "$t: is read, and would be" logits "$t" --tokens-file "$ids" -o "$t"
+expect 2 "$ids: is read, and would be" logits "$t" --tokens-file "$ids" -o "$ids"
 expect 0 '' logits "$t" --tokens-file "$ids" -o "$scratch/t1.npy" -t 1
 check 'cmp -s "$npy" "$scratch/t1.npy"' 'threads change the logits'
 "$erne" logits "$t" --tokens-file - -o "$scratch/pipe.npy" <"$ids" 2>"$err"
