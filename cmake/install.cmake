@@ -5,6 +5,7 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/erne)
 install(TARGETS erne EXPORT erneTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES runtime/include/erne.h runtime/include/erne_measure.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(TARGET erne_cli)
   install(TARGETS erne_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

@@ -37,6 +37,12 @@ quietly cmake -G "$generator" -S "$source" -B "$scratch/build" \
     -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" -DCMAKE_C_FLAGS="$flags"
 quietly cmake --build "$scratch/build"
 "$scratch/build/consumer" "$(pkg-config --modversion erne)"
+# A project in C++ alone.
+quietly cmake -G "$generator" -S "$source" -B "$scratch/cxx" -DCONSUMER_LANGUAGE=CXX \
+    -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" -DCMAKE_CXX_FLAGS="$flags" \
+    -DCMAKE_C_FLAGS="$flags"
+quietly cmake --build "$scratch/cxx"
+"$scratch/cxx/consumer" "$(pkg-config --modversion erne)"
 
 program=$prefix/bin/erne
 "$program" --version
