@@ -140,6 +140,12 @@ static void log_opening(const struct cpu_backend *cpu,
              cpu->n_threads, cpu->n_threads == 1 ? "" : "s",
              onednn != NULL ? onednn : "no oneDNN");
     opts->log(opts->log_user, ERNE_LOG_INFO, line);
+    if (cpu->n_threads <= pf_cpu_count())
+        return;
+    snprintf(line, sizeof line,
+             "cpu: %d threads on %d processors wait for each other: this is slow",
+             cpu->n_threads, pf_cpu_count());
+    opts->log(opts->log_user, ERNE_LOG_WARN, line);
 }
 
 static int cpu_open(struct erne_backend **out, const struct erne_backend_opts *opts,

@@ -198,6 +198,30 @@ static void test_scratch_only_grows(void **state)
     cpu_fns()->close(be);
 }
 
+static void count_warnings(void *user, enum erne_log_level level, const char *text)
+{
+    int *n = user;
+    if (level == ERNE_LOG_WARN && strstr(text, "processors") != NULL)
+        (*n)++;
+}
+
+/* More threads than processors are the caller's choice, and told. */
+static void test_too_many_threads_are_told(void **state)
+{
+    (void)state;
+    for (int more = 0; more < 2; more++) {
+        struct erne_backend *be = NULL;
+        struct erne_error err = { 0 };
+        int n = 0;
+        const struct erne_backend_opts opts = { .n_threads = pf_cpu_count() + more,
+                                                .log = count_warnings,
+                                                .log_user = &n };
+        assert_int_equal(cpu_fns()->open(&be, &opts, &err), ERNE_OK);
+        assert_int_equal(n, more);
+        cpu_fns()->close(be);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +230,7 @@ int main(void)
         cmocka_unit_test(test_levels_differ),
         cmocka_unit_test(test_open_refuses),
         cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_too_many_threads_are_told),
         cmocka_unit_test(test_whole_team_runs),
         cmocka_unit_test(test_cancel_between_nodes),
         cmocka_unit_test(test_failure_of_one_thread),
