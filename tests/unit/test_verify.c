@@ -283,17 +283,14 @@ static void verdict_is_for_one_model(void **state)
     assert_true(right.n_calls[SHADOW_RUN] > 0);
 }
 
-/* Every operator is right, but not what they give together. */
-static void golden_logits_decide(void **state)
+/* A copy of the VL model whose golden logits no device gives. */
+static void write_bad_model(void)
 {
-    struct shadow_config config = { 0 };
     struct erne_model_file file;
     struct erne_error err = { 0 };
-    struct seen seen;
     uint8_t *data;
     size_t n_bytes, at;
 
-    (void)state;
     assert_int_equal(erne_model_file_open(&file, VL_MODEL, &err), 0);
     assert_non_null(file.golden.logits);
     at = (size_t)((const uint8_t *)file.golden.logits - file.map.data);
@@ -305,9 +302,50 @@ static void golden_logits_decide(void **state)
     reseal(data, n_bytes);
     assert_int_equal(sample_store(BAD_MODEL, data, n_bytes), 0);
     free(data);
+}
+
+/* Nothing is computed on the device, with the KV cache that golden logits have. */
+static void expect_all_refused(const char *model)
+{
+    struct shadow_config config = { 0 };
+    struct warnings warnings = { 0 };
+
+    assert_true(run_with_kv(model, &config, "f16", &warnings));
+    assert_int_equal(warnings.n, 1);
+    assert_true(warnings.n_refused > 0);
+    assert_int_equal(config.n_calls[SHADOW_RUN], 0);
+}
+
+/* Every operator is right, but not what they give together. */
+static void golden_logits_decide(void **state)
+{
+    struct shadow_config config = { 0 };
+    struct erne_error err = { 0 };
+    struct seen seen;
+
+    (void)state;
+    write_bad_model();
     assert_int_equal(verify(BAD_MODEL, &config, &seen, &err), ERNE_EVERIFY);
     assert_true(seen.golden && seen.wrong_whole);
     assert_int_equal(seen.n_wrong, 1);
+    expect_all_refused(BAD_MODEL);
+    pf_path_remove(BAD_MODEL);
+}
+
+/* So they do where an operator is wrong, too, which does not explain them. */
+static void golden_logits_decide_too(void **state)
+{
+    struct shadow_config config = { .wrong_ops = 1u << ERNE_OP_ATTENTION,
+                                    .wrong_f32_only = true };
+    struct erne_error err = { 0 };
+    struct seen seen;
+
+    (void)state;
+    write_bad_model();
+    assert_int_equal(verify(BAD_MODEL, &config, &seen, &err), ERNE_EVERIFY);
+    assert_int_equal(seen.wrong_ops, 1u << ERNE_OP_ATTENTION);
+    assert_true(seen.wrong_whole);
+    expect_all_refused(BAD_MODEL);
     pf_path_remove(BAD_MODEL);
 }
 
@@ -410,6 +448,7 @@ int main(void)
         cmocka_unit_test(wrong_with_one_cache),
         cmocka_unit_test(verdict_is_for_one_model),
         cmocka_unit_test(golden_logits_decide),
+        cmocka_unit_test(golden_logits_decide_too),
         cmocka_unit_test(damage_is_told),
         cmocka_unit_test(declined_is_no_failure),
         cmocka_unit_test(lost_is_told),
