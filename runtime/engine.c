@@ -57,13 +57,16 @@ static void apply_verdict(struct erne_opened *opened, const struct erne_engine *
         !erne_verdict_key_init(&key, opened->be->fns, opened->device, "auto", &e->file))
         return;
     st = erne_verdict_load(o->cache_dir, &key, &opened->be->refused);
+    if (st < 0)
+        opened->be->refused = erne_refused_all(); /* it may have failed */
     if (st == 0 || (st > 0 && !erne_refused_any(&opened->be->refused)))
         return;
     erne_verdict_text(&opened->be->refused, ops, sizeof(ops));
     snprintf(line, sizeof(line), "%s:%d %s%s", opened->be->fns->name, opened->device,
-             st < 0 ? "was verified, but what was found cannot be read: verify it again"
+             st < 0 ? "is not used, as its verification did not end or what was found "
+                      "cannot be read: verify it again"
                     : "failed verification, others compute: ",
-             ops);
+             st < 0 ? "" : ops);
     log_line(o, ERNE_LOG_WARN, line);
 }
 
@@ -142,21 +145,24 @@ static const char *make_cache_dir(const struct erne_placement *placement,
     return NULL;
 }
 
-/* Whether a device that phases were placed on was found to compute wrongly since. */
+/* Whether a device that phases were placed on was found to compute wrongly since, or may
+ * have been. */
 static bool has_failed(const struct erne_tuned *tuned, const struct erne_engine *e,
                        const struct opening *o)
 {
     struct erne_verdict_key key;
     struct erne_refused refused = { 0 };
+    bool has = false;
 
-    for (int kind = 0; kind < ERNE_PHASE_COUNT && !erne_refused_any(&refused); kind++) {
+    for (int kind = 0; kind < ERNE_PHASE_COUNT && !has; kind++) {
         const struct erne_choice c = tuned->of[kind];
 
         if (is_device(c.fns) &&
             erne_verdict_key_init(&key, c.fns, c.device, "auto", &e->file))
-            erne_verdict_load(o->opts->cache_dir, &key, &refused);
+            has = erne_verdict_load(o->opts->cache_dir, &key, &refused) < 0 ||
+                  erne_refused_any(&refused);
     }
-    return erne_refused_any(&refused);
+    return has;
 }
 
 /* What erne_tune kept for this engine; false, and says why, where it does not hold. */
