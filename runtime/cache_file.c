@@ -48,6 +48,14 @@ int erne_cache_save(const char *dir, const char *name, const char *text, size_t 
     return st;
 }
 
+void erne_cache_remove(const char *dir, const char *name)
+{
+    char path[MAX_PATH_BYTES];
+
+    if (path_of(path, dir, name))
+        pf_path_remove(path);
+}
+
 bool erne_cache_has(const char *dir, const char *name)
 {
     char path[MAX_PATH_BYTES];

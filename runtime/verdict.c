@@ -1,6 +1,6 @@
 /* verdict.c -- see verdict.h. A verdict is a small text file: the key, then a line that
- * begins with "refused:" and names operators, those on KV caches as "attention/q4". Its
- * name is a hash of the key. */
+ * begins with "refused:" and names operators, those on KV caches as "attention/q4";
+ * "unfinished" instead, until all are known. Its name is a hash of the key. */
 #include "runtime/verdict.h"
 
 #include <inttypes.h>
@@ -144,6 +144,23 @@ int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
 
     name_of(name, key);
     return erne_cache_save(dir, name, text, (size_t)n, err);
+}
+
+void erne_verdict_begin(const char *dir, const struct erne_verdict_key *key)
+{
+    char name[MAX_NAME], text[MAX_BYTES];
+    const int n = snprintf(text, sizeof(text), "%sunfinished\n", key->text);
+
+    name_of(name, key);
+    erne_cache_save(dir, name, text, (size_t)n, NULL);
+}
+
+void erne_verdict_remove(const char *dir, const struct erne_verdict_key *key)
+{
+    char name[MAX_NAME];
+
+    name_of(name, key);
+    erne_cache_remove(dir, name);
 }
 
 int erne_verdict_load(const char *dir, const struct erne_verdict_key *key,

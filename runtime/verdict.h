@@ -19,6 +19,10 @@ bool erne_verdict_key_init(struct erne_verdict_key *key,
 
 int erne_verdict_save(const char *dir, const struct erne_verdict_key *key,
                       const struct erne_refused *refused, struct erne_error *err);
+/* Keeps, in place of a verdict, that verification has begun: it cannot be read until
+ * one is saved. */
+void erne_verdict_begin(const char *dir, const struct erne_verdict_key *key);
+void erne_verdict_remove(const char *dir, const struct erne_verdict_key *key);
 /* 1: *refused is set; 0: there is none; EFORMAT: there is one that cannot be read. */
 int erne_verdict_load(const char *dir, const struct erne_verdict_key *key,
                       struct erne_refused *refused);

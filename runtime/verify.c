@@ -50,6 +50,7 @@ struct verify {
     struct erne_error *err;
     int n_checks, n_failed;
     struct erne_refused refused;
+    const char *lost_at; /* what the device was asked when it was lost, or NULL */
 };
 
 struct erne_verify_opts erne_verify_opts_default(void)
@@ -62,10 +63,21 @@ struct erne_verify_opts erne_verify_opts_default(void)
 static int tell(struct verify *v, const struct erne_check *check)
 {
     v->n_checks++;
-    v->n_failed += check->status == ERNE_EVERIFY;
+    v->n_failed += check->status == ERNE_EVERIFY || check->status == ERNE_EDEVICE;
     return v->visit(v->user, check) == 0
                ? 0
                : erne_fail(v->err, ERNE_ECANCELLED, "cancelled");
+}
+
+/* The device was lost, or did not answer in time: that is told, and it is tried with
+ * nothing more. Nobody knows what it would have done with the rest. */
+static int lose(struct verify *v, struct erne_check *check)
+{
+    check->status = ERNE_EDEVICE;
+    v->lost_at = check->op;
+    v->refused = erne_refused_all();
+    ERNE_TRY(tell(v, check));
+    return ERNE_EDEVICE;
 }
 
 /* ------------------------------------------------------------------- nodes */
@@ -119,6 +131,8 @@ static int check_sort(struct verify *v, const struct stage *stage,
     int st = erne_node_check(sort->node, &trial, &check.error, v->err);
 
     erne_node_text(sort->node, &stage->step, text);
+    if (st == ERNE_EDEVICE)
+        return lose(v, &check);
     if (st == 0 && !(check.error <= check.limit))
         st = ERNE_EVERIFY;
     if (st < 0 && st != ERNE_EVERIFY && st != ERNE_EUNSUPPORTED)
@@ -284,8 +298,11 @@ static int judge_model(struct verify *v, const struct erne_golden *golden, float
                        const float *want, struct erne_check *check)
 {
     const size_t n_vocab = (size_t)v->e->file.desc.n_vocab;
+    const int st = erne_golden_run(v->e, golden, got, v->err);
 
-    ERNE_TRY(erne_golden_run(v->e, golden, got, v->err));
+    if (st == ERNE_EDEVICE)
+        return lose(v, check);
+    ERNE_TRY(st);
     check->error = erne_golden_error(got, want, (size_t)golden->n_rows, n_vocab);
     check->status = check->error <= check->limit ? 0 : ERNE_EVERIFY;
     if (check->status < 0 && !is_explained(v, golden, got, want, check->limit))
@@ -351,18 +368,46 @@ static const struct erne_opened *find_kept(const struct verify *v,
 static int fail_wrong(const struct verify *v, const char *how)
 {
     const struct erne_refused all = erne_refused_all();
+    const char *name = v->e->backends[0][0]->fns->name;
     char ops[160];
 
+    if (v->lost_at)
+        return erne_fail(v->err, ERNE_EVERIFY,
+                         "%s was lost, or over the time limit, at %s (%s)", name,
+                         v->lost_at, how);
     erne_verdict_text(&v->refused, ops, sizeof(ops));
-    return erne_fail(v->err, ERNE_EVERIFY, "%s computes %s wrongly (%s)",
-                     v->e->backends[0][0]->fns->name,
+    return erne_fail(v->err, ERNE_EVERIFY, "%s computes %s wrongly (%s)", name,
                      v->refused.ops == all.ops ? "the model as a whole" : ops, how);
+}
+
+/* All checks, while no device is used: a driver may end the process. Where they come to
+ * no end, what was known before holds again. The loss of the device is an end. */
+static int check_guarded(struct verify *v, const struct erne_verdict_key *key)
+{
+    const char *dir = v->opts->engine.cache_dir;
+    struct erne_refused before;
+    const int known = key ? erne_verdict_load(dir, key, &before) : 0;
+    int st;
+
+    if (key)
+        erne_verdict_begin(dir, key); /* in vain: so is saving, which is told */
+    st = check_all(v);
+    if (st == 0)
+        st = check_model(v);
+    if (st == 0 || v->lost_at)
+        return 0;
+    if (key && known > 0)
+        erne_verdict_save(dir, key, &before, NULL);
+    else if (key && known == 0)
+        erne_verdict_remove(dir, key);
+    return st;
 }
 
 static int verify_anew(struct verify *v)
 {
     const struct erne_model_desc *desc = &v->e->file.desc;
     struct erne_verdict_key key;
+    const bool is_kept = find_kept(v, &key); /* a device that is lost has no key */
     char how[64];
 
     for (int i = 0; i < v->e->n_opened; i++)
@@ -372,9 +417,8 @@ static int verify_anew(struct verify *v)
         if (!v->freqs)
             return erne_fail(v->err, ERNE_ENOMEM, "no memory for the vision tower");
     }
-    ERNE_TRY(check_all(v));
-    ERNE_TRY(check_model(v));
-    if (find_kept(v, &key)) {
+    ERNE_TRY(check_guarded(v, is_kept ? &key : NULL));
+    if (is_kept) {
         const char *dir = v->opts->engine.cache_dir;
         const bool is_needed = !v->opts->use_kept; /* else it only saves time */
         const int st =

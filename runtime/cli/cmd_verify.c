@@ -10,6 +10,8 @@ static int print_check(void *user, const struct erne_check *c)
     printf("%-8s %-18s %-56s %5d", c->phase, c->op, c->shape, c->n_nodes);
     if (c->status == ERNE_EUNSUPPORTED)
         printf("  %9s %9s  left to the CPU\n", "", "");
+    else if (c->status == ERNE_EDEVICE)
+        printf("  %9s %9s  LOST, or over the time limit\n", "", "");
     else
         printf("  %9.2e %9.2e  %s\n", c->error, c->limit,
                c->status == ERNE_OK ? "ok" : "WRONG");

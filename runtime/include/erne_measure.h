@@ -160,7 +160,8 @@ struct erne_check {
     const char *shape;     /* "67x1024, 3072x1024 w4-g32" */
     int n_nodes;           /* of the model that are like this */
     double error, limit;   /* of the result's root mean square, in the worst round */
-    int status;            /* 0; EVERIFY: wrong; EUNSUPPORTED: left to the CPU */
+    int status;            /* 0; EVERIFY: wrong; EUNSUPPORTED: left to the CPU;
+                              EDEVICE: lost, or over the time limit: the last check */
 };
 
 struct erne_verify_opts {
@@ -177,8 +178,10 @@ ERNE_API struct erne_verify_opts erne_verify_opts_default(void);
  * the logits of a few tokens, on a device and by the reference, and calls `visit` with
  * each result; another answer than 0 ends it. With a cache_dir the verdict is kept there
  * for this device, driver, build and model: engines with the same folder then compute
- * elsewhere what failed, and log it; not if phases begin on several devices.
- * Fails: EVERIFY (a check failed), EDEVICE, ENOMEM, ECANCELLED; as erne_engine_open. */
+ * elsewhere what failed, and log it; not if phases begin on several devices. A device
+ * that is lost in a check computes nothing of the model from then on, nor does one whose
+ * verification never ended, as when its driver ends the process.
+ * Fails: EVERIFY (a check failed), ENOMEM, ECANCELLED; as erne_engine_open. */
 ERNE_API int erne_device_verify(const char *path, const struct erne_verify_opts *opts,
                                 int (*visit)(void *user, const struct erne_check *check),
                                 void *user, struct erne_error *err);

@@ -27,7 +27,7 @@
 
 /* What visit was told. */
 struct seen {
-    int n, n_wrong, n_declined;
+    int n, n_wrong, n_declined, n_lost;
     int n_codes;             /* of these, whose caches are of codes */
     uint32_t ops, wrong_ops; /* bit 1 << op */
     bool whole, wrong_whole; /* the model as a whole */
@@ -45,6 +45,7 @@ static int note(void *user, const struct erne_check *c)
     seen->n++;
     seen->n_wrong += c->status == ERNE_EVERIFY;
     seen->n_declined += c->status == ERNE_EUNSUPPORTED;
+    seen->n_lost += c->status == ERNE_EDEVICE;
     seen->n_codes += c->status == ERNE_EUNSUPPORTED &&
                      (strstr(c->shape, " q8") || strstr(c->shape, " q4"));
     for (enum erne_op op = 0; op < ERNE_OP_COUNT; op++)
@@ -360,17 +361,86 @@ static void declined_is_no_failure(void **state)
     assert_true(seen.n_declined > 0);
 }
 
-static void lost_is_told(void **state)
+/* A device that is lost in any check has failed it, and is not asked for anything more,
+ * whatever was found before. */
+static void lost_is_refused(void **state)
 {
-    struct shadow_config config = { .fail_call = SHADOW_RUN,
-                                    .fail_at = 5,
-                                    .fail_status = ERNE_EDEVICE };
-    struct seen seen;
-    struct erne_error err = { 0 };
+    static const enum shadow_call calls[] = { SHADOW_RUN, SHADOW_MAP, SHADOW_DOWNLOAD };
 
     (void)state;
-    assert_int_equal(verify(MODEL, &config, &seen, &err), ERNE_EDEVICE);
-    assert_non_null(strstr(err.text, "device lost"));
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(calls); i++) {
+        struct shadow_config right = { 0 };
+        struct seen seen;
+        struct erne_error err = { 0 };
+
+        assert_int_equal(verify(MODEL, &right, &seen, &err), 0);
+        for (uint64_t at = 1; at <= right.n_calls[calls[i]]; at = at * 16 + 1) {
+            struct shadow_config config = { .fail_call = calls[i],
+                                            .fail_at = at,
+                                            .fail_status = ERNE_EDEVICE };
+
+            assert_int_equal(verify(MODEL, &config, &seen, &err), ERNE_EVERIFY);
+            assert_int_equal(seen.n_lost, 1);
+            assert_int_equal(seen.n_wrong, 0);
+            assert_non_null(strstr(err.text, "shadow was lost, or over the time limit"));
+            expect_all_refused(MODEL);
+        }
+    }
+}
+
+/* The model as a whole is a check like the others. */
+static void lost_at_the_end(void **state)
+{
+    struct shadow_config config = { 0 };
+    struct seen seen;
+    struct erne_error err = { 0 };
+    uint64_t last;
+
+    (void)state;
+    assert_int_equal(verify(MODEL, &config, &seen, &err), 0);
+    last = config.n_calls[SHADOW_RUN];
+    config = (struct shadow_config){ .fail_call = SHADOW_RUN,
+                                     .fail_at = last,
+                                     .fail_status = ERNE_EDEVICE };
+    assert_int_equal(verify(MODEL, &config, &seen, &err), ERNE_EVERIFY);
+    assert_true(seen.whole);
+    assert_non_null(strstr(err.text, "at model"));
+    expect_all_refused(MODEL);
+}
+
+static int look_and_stop(void *user, const struct erne_check *check)
+{
+    (void)user;
+    (void)check;
+    expect_all_refused(MODEL);
+    return 1;
+}
+
+/* While a device is verified nobody uses it, in case that the process ends there; when
+ * that is given up, what was known before holds again. */
+static void unfinished_is_refused(void **state)
+{
+    struct erne_verify_opts opts = erne_verify_opts_default();
+    struct erne_error err = { 0 };
+    struct seen seen;
+
+    (void)state;
+    opts.engine.device = "shadow:1";
+    opts.engine.cache_dir = CACHE;
+    for (int wrong = 1; wrong >= 0; wrong--) {
+        struct shadow_config config = { .wrong_ops = wrong ? 1u << ERNE_OP_ROPE : 0 };
+        struct shadow_config other = { 0 };
+        struct warnings warnings = { 0 };
+
+        verify(MODEL, &config, &seen, &err);
+        assert_int_equal(erne_verify_on(MODEL, &opts, shadow_backends, &other,
+                                        look_and_stop, NULL, &err),
+                         ERNE_ECANCELLED);
+        other = (struct shadow_config){ 0 };
+        assert_true(run_is_right(MODEL, &other, &warnings));
+        assert_int_equal(warnings.n, wrong);
+        assert_true(other.n_calls[SHADOW_RUN] > 0);
+    }
 }
 
 /* A verdict that cannot be read any more may have been a refusal. */
@@ -452,7 +522,9 @@ int main(void)
         cmocka_unit_test(golden_logits_decide_too),
         cmocka_unit_test(damage_is_told),
         cmocka_unit_test(declined_is_no_failure),
-        cmocka_unit_test(lost_is_told),
+        cmocka_unit_test(lost_is_refused),
+        cmocka_unit_test(lost_at_the_end),
+        cmocka_unit_test(unfinished_is_refused),
         cmocka_unit_test(damaged_verdicts),
     };
 
