@@ -12,7 +12,8 @@
     " ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 /* Appends a pre-tokeniser pattern. Takes the dialect of the tokenizers library
- * (Oniguruma) and stores what PCRE2 understands in the same way. */
+ * (Oniguruma) and stores what PCRE2 understands in the same way; EUNSUPPORTED for what it
+ * might not (vocab_regex.c). */
 int vocab_add_pattern(struct erne_vocab *vocab, const char *regex,
                       struct erne_error *err);
 

@@ -73,6 +73,10 @@ static int set_added(struct erne_vocab *vocab, int64_t id, const char *text,
     if (id == vocab->unk)
         type = ERNE_TOKEN_UNKNOWN;
     ERNE_TRY(vocab_reserve(vocab, (uint32_t)id + 1, err));
+    /* One token has one type. */
+    if (vocab->tokens[id].type == ERNE_TOKEN_BYTE)
+        return erne_fail(err, ERNE_EUNSUPPORTED,
+                         "vocabulary: added token \"%s\" is a byte token", text);
     return vocab_set_token(vocab, (uint32_t)id, text, type, err);
 }
 
@@ -233,6 +237,29 @@ static int read_unknown(struct erne_vocab *vocab, const struct json_file *file,
     return 0;
 }
 
+/* What a SentencePiece vocabulary asks of its model besides. */
+static int read_spm_model(struct erne_vocab *vocab, const struct json_file *file,
+                          const json_t *model, struct erne_error *err)
+{
+    bool fuse_unk = false;
+    uint32_t n_bytes = 0;
+
+    if (vocab->ignore_merges)
+        return erne_fail(err, ERNE_EUNSUPPORTED,
+                         "%s: ignore_merges is not supported without ByteLevel",
+                         file->path);
+    for (uint32_t i = 0; i < vocab->n_tokens; i++)
+        n_bytes += vocab->tokens[i].type == ERNE_TOKEN_BYTE;
+    if (n_bytes != 0 && n_bytes != 256)
+        return erne_fail(err, ERNE_EUNSUPPORTED,
+                         "%s: byte_fallback with %" PRIu32 " byte tokens is not "
+                         "supported",
+                         file->path, n_bytes);
+    ERNE_TRY(json_get_bool(file, model, "fuse_unk", &fuse_unk, err));
+    vocab->unknown_apart = !fuse_unk && n_bytes == 0;
+    return 0;
+}
+
 static int read_tokenizer(struct erne_vocab *vocab, const struct json_file *file,
                           struct erne_error *err)
 {
@@ -252,7 +279,8 @@ static int read_tokenizer(struct erne_vocab *vocab, const struct json_file *file
         ERNE_TRY(json_get_int(file, entry, "id", &id, err));
         ERNE_TRY(use_added(vocab, file, id, entry, err));
     }
-    return vocab_read_pipeline(vocab, file, err);
+    ERNE_TRY(vocab_read_pipeline(vocab, file, err));
+    return vocab->kind == ERNE_VOCAB_SPM ? read_spm_model(vocab, file, model, err) : 0;
 }
 
 int vocab_from_tokenizer_json(struct erne_vocab *vocab, const char *text, size_t n_bytes,

@@ -13,6 +13,7 @@ struct pipeline {
     const struct json_file *file;
     bool byte_level;             /* a ByteLevel pre-tokeniser is there */
     bool escapes_space;          /* " " becomes U+2581 */
+    bool normalizes;             /* in other ways than this one as well */
     struct erne_error *err;
 };
 
@@ -59,11 +60,13 @@ static int each_step(struct pipeline *p, const char *where, const char *list,
 static int use_normalizer(struct pipeline *p, const json_t *step, const char *type)
 {
     if (strcmp(type, "NFC") == 0) {
-        p->vocab->nfc = true;
+        p->vocab->nfc = p->normalizes = true;
         return 0;
     }
     if (strcmp(type, "Prepend") == 0 && strcmp(text_of(step, "prepend"), SPACE) == 0) {
-        p->vocab->add_space_prefix = true;
+        if (p->vocab->add_space_prefix)
+            return unsupported(p, "normalizer", "Prepend behind Prepend");
+        p->vocab->add_space_prefix = p->normalizes = true;
         return 0;
     }
     if (strcmp(type, "Replace") == 0 && pattern_of(step, "String") &&
@@ -73,6 +76,30 @@ static int use_normalizer(struct pipeline *p, const json_t *step, const char *ty
         return 0;
     }
     return unsupported(p, "normalizer", type);
+}
+
+/* ---------------------------------------------------------- added tokens */
+
+/* The library normalises a token that is "normalized" and finds it in normalised text;
+ * here it is cut first, which is the same only where the normalizer leaves the token and
+ * what stands at its sides alone. */
+static int check_added(const struct pipeline *p)
+{
+    const json_t *added = json_object_get(p->file->root, "added_tokens"), *token;
+    size_t i;
+
+    json_array_foreach(added, i, token) {
+        const char *text = text_of(token, "content");
+        bool strips = json_is_true(json_object_get(token, "lstrip")) ||
+                      json_is_true(json_object_get(token, "rstrip"));
+
+        if (!json_is_true(json_object_get(token, "normalized")))
+            continue;
+        if (p->normalizes || (p->escapes_space &&
+                              (strips || strchr(text, ' ') || strstr(text, SPACE))))
+            return unsupported(p, "normalizer beside normalized added token", text);
+    }
+    return 0;
 }
 
 /* --------------------------------------------------------- pre_tokenizer */
@@ -101,20 +128,20 @@ static int use_split(struct pipeline *p, const json_t *step)
 {
     const char *regex = pattern_of(step, "Regex"), *string = pattern_of(step, "String");
     const char *behavior = text_of(step, "behavior");
-    bool invert = false;
+    bool invert = false, drops_gaps;
 
     ERNE_TRY(json_get_bool(p->file, step, "invert", &invert, p->err));
     /* After " " was replaced, splitting at it does nothing. */
-    if (string && strcmp(string, " ") == 0 && p->escapes_space)
+    if (string && strcmp(string, " ") == 0 && p->escapes_space && !invert)
         return 0;
     if (!regex)
         return unsupported(p, "pre_tokenizer", "Split by a string");
-    /* Such patterns match everything, so that there are no gaps to remove. */
-    if (strcmp(behavior, "Removed") == 0 && invert)
-        return vocab_add_pattern(p->vocab, regex, p->err);
-    if (strcmp(behavior, "Isolated") != 0 || invert)
+    drops_gaps = strcmp(behavior, "Removed") == 0 && invert;
+    if (!drops_gaps && (strcmp(behavior, "Isolated") != 0 || invert))
         return unsupported(p, "pre_tokenizer Split with behavior", behavior);
-    return vocab_add_pattern(p->vocab, regex, p->err);
+    ERNE_TRY(vocab_add_pattern(p->vocab, regex, p->err));
+    p->vocab->drops_gaps[p->vocab->n_patterns - 1] = drops_gaps;
+    return 0;
 }
 
 static int use_metaspace(struct pipeline *p, const json_t *step)
@@ -132,13 +159,18 @@ static int use_metaspace(struct pipeline *p, const json_t *step)
         return unsupported(p, "pre_tokenizer Metaspace with replacement", replacement);
     if (scheme && strcmp(scheme, "always") != 0 && strcmp(scheme, "never") != 0)
         return unsupported(p, "pre_tokenizer Metaspace with prepend_scheme", scheme);
-    p->vocab->add_space_prefix = scheme ? strcmp(scheme, "always") == 0 : prefix;
+    /* Behind Prepend the text starts with a space already. */
+    if ((scheme ? strcmp(scheme, "always") == 0 : prefix) && !p->vocab->add_space_prefix)
+        p->vocab->add_space_prefix = p->vocab->space_prefix_once = true;
     p->escapes_space = true;
     return 0;
 }
 
 static int use_pre_tokenizer(struct pipeline *p, const json_t *step, const char *type)
 {
+    /* It would see the alphabet of bytes, not the text. */
+    if (p->byte_level)
+        return unsupported(p, "pre_tokenizer behind ByteLevel", type);
     if (strcmp(type, "Digits") == 0)
         return use_digits(p, step);
     if (strcmp(type, "ByteLevel") == 0)
@@ -178,6 +210,7 @@ int vocab_read_pipeline(struct erne_vocab *vocab, const struct json_file *file,
     struct pipeline p = { .vocab = vocab, .file = file, .err = err };
 
     ERNE_TRY(each_step(&p, "normalizer", "normalizers", use_normalizer));
+    ERNE_TRY(check_added(&p));
     ERNE_TRY(each_step(&p, "pre_tokenizer", "pretokenizers", use_pre_tokenizer));
     ERNE_TRY(each_step(&p, "post_processor", "processors", use_post_processor));
     if (p.byte_level && !p.escapes_space && !vocab->add_space_prefix) {

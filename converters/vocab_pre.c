@@ -1,54 +1,8 @@
 /* vocab_pre.c -- how byte-level BPE cuts text into words: the pre-tokenisers that GGUF
- * files name (llama.cpp, src/llama-vocab.cpp), and patterns of tokenizer.json. */
-#include <stdlib.h>
+ * files name (llama.cpp, src/llama-vocab.cpp). */
 #include <string.h>
 
 #include "converters/vocab.h"
-
-/* One word of a pattern as PCRE2 has to write it, or itself. */
-static const char *translated(const char *regex, size_t *n)
-{
-    /* In PCRE2 \s has U+180E, which is no white space since Unicode 6.3. */
-    if (strncmp(regex, "\\s", 2) == 0) {
-        *n = 2;
-        return "\\p{White_Space}";
-    }
-    if (strncmp(regex, "\\S", 2) == 0) {
-        *n = 2;
-        return "\\P{White_Space}";
-    }
-    *n = regex[0] == '\\' && regex[1] != '\0' ? 2 : 1;
-    return NULL;
-}
-
-int vocab_add_pattern(struct erne_vocab *vocab, const char *regex, struct erne_error *err)
-{
-    enum { LONGEST = 15 };       /* strlen("\\p{White_Space}") */
-    char *pattern, *end;
-
-    if (vocab->n_patterns == ERNE_VOCAB_PATTERNS_MAX)
-        return erne_fail(err, ERNE_EUNSUPPORTED,
-                         "vocabulary: more than %d pre-tokeniser patterns",
-                         ERNE_VOCAB_PATTERNS_MAX);
-    /* Two letters become LONGEST at most; a last single letter fits as well. */
-    pattern = end = malloc((strlen(regex) / 2 + 1) * LONGEST + 1);
-    if (!pattern)
-        return erne_fail(err, ERNE_ENOMEM, "vocabulary: out of memory");
-    while (*regex != '\0') {
-        size_t n;
-        const char *word = translated(regex, &n);
-        size_t n_word = word ? strlen(word) : n;
-
-        memcpy(end, word ? word : regex, n_word);
-        end += n_word;
-        regex += n;
-    }
-    *end = '\0';
-    vocab->patterns[vocab->n_patterns++] = pattern;
-    return 0;
-}
-
-/* --------------------------------------------------------- names of GGUF */
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define WORDS "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"

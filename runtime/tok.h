@@ -23,7 +23,10 @@ enum tok_flag {
     TOK_REMOVE_EXTRA_SPACES = 4,
     TOK_IGNORE_MERGES = 8,
     TOK_ADD_BOS = 16,
-    TOK_FLAGS_KNOWN = 31
+    TOK_SPACE_PREFIX_ONCE = 32,
+    TOK_UNKNOWN_APART = 64,
+    TOK_DROP_GAPS = 128,         /* by the first pattern; shifted for those after it */
+    TOK_FLAGS_KNOWN = 2047
 };
 
 /* Some bytes of text. Not 0-terminated. */

@@ -2,8 +2,8 @@
  *
  * The patterns cut the text into words, as the pre-tokenisers of the tokenizers library
  * do: each pattern sees every piece of the one before it as a text of its own, and both
- * matches and gaps are pieces. A byte whose token the vocabulary lacks is left out, as
- * there and in llama.cpp.
+ * matches and gaps are pieces (gaps not with TOK_DROP_GAPS). A byte whose token the
+ * vocabulary lacks is left out, as there and in llama.cpp.
  */
 #include <string.h>
 
@@ -84,6 +84,7 @@ static int find_match(struct bpe_encoder *e, uint32_t level, struct tok_str piec
 /* Splits a piece by pattern `level` and its pieces by the patterns after it. */
 static int encode_piece(struct bpe_encoder *e, uint32_t level, struct tok_str piece)
 {
+    bool drop_gaps = e->t->h.flags & (uint32_t)TOK_DROP_GAPS << level;
     size_t from = 0;
 
     if (piece.n == 0)
@@ -96,8 +97,9 @@ static int encode_piece(struct bpe_encoder *e, uint32_t level, struct tok_str pi
 
         ERNE_TRY(find_match(e, level, piece, from, &match));
         begin = (size_t)(match.p - piece.p);
-        ERNE_TRY(encode_piece(e, level + 1,
-                              (struct tok_str){ piece.p + from, begin - from }));
+        if (!drop_gaps)
+            ERNE_TRY(encode_piece(e, level + 1,
+                                  (struct tok_str){ piece.p + from, begin - from }));
         ERNE_TRY(encode_piece(e, level + 1, match));
         from = begin + match.n;
     }

@@ -86,6 +86,15 @@ static int append_escaped(struct tok_work *w, struct tok_str s)
     return 0;
 }
 
+static bool gets_prefix(const struct erne_tokenizer *t, struct tok_str s)
+{
+    if (s.n == 0 || !(t->h.flags & TOK_ADD_SPACE_PREFIX))
+        return false;
+    return !(t->h.flags & TOK_SPACE_PREFIX_ONCE) ||
+           (s.p[0] != ' ' && (s.n < TOK_SPACE_BYTES ||
+                              memcmp(s.p, TOK_SPACE, TOK_SPACE_BYTES) != 0));
+}
+
 int tok_spm_normalize(const struct erne_tokenizer *t, struct tok_work *w,
                       struct tok_str segment)
 {
@@ -99,7 +108,7 @@ int tok_spm_normalize(const struct erne_tokenizer *t, struct tok_work *w,
         if (s.n != 1 || s.p[0] != ' ')
             break;
     }
-    if (segment.n > 0 && (t->h.flags & TOK_ADD_SPACE_PREFIX))
+    if (gets_prefix(t, segment))
         ERNE_TRY(tok_work_text(w, TOK_SPACE, TOK_SPACE_BYTES));
     for (; segment.n > 0; segment.p += n_used, segment.n -= n_used) {
         s = normal_prefix(t, segment, &n_used);
@@ -121,7 +130,7 @@ struct spm_encoder {
     const struct erne_tokenizer *t;
     struct tok_work *w;
     struct tok_ids *out;
-    bool after_unknown;          /* a run of unknown characters is one token */
+    bool after_unknown;          /* a run of unknown characters is mostly one token */
 };
 
 static void emit_unknown(struct spm_encoder *e, struct tok_str s)
@@ -131,7 +140,7 @@ static void emit_unknown(struct spm_encoder *e, struct tok_str s)
             tok_emit(e->out, e->t->byte_id[s.p[i]]);
         return;
     }
-    if (!e->after_unknown)
+    if (!e->after_unknown || (e->t->h.flags & TOK_UNKNOWN_APART))
         tok_emit(e->out, e->t->h.unk);
     e->after_unknown = true;
 }

@@ -59,7 +59,10 @@ struct erne_vocab {
     uint8_t *charsmap;             /* SPM: precompiled normalisation rules, or NULL */
     uint32_t charsmap_bytes;
     bool nfc;                      /* BPE: normalise to NFC first */
+    bool drops_gaps[ERNE_VOCAB_PATTERNS_MAX]; /* what a pattern does not match is lost */
     bool add_space_prefix;         /* SPM: put a space before the text */
+    bool space_prefix_once;        /* ... unless it starts with one */
+    bool unknown_apart;            /* SPM: each unknown character is a token, not a run */
     bool remove_extra_spaces;      /* SPM: trim the text, one space between words */
     bool ignore_merges;            /* BPE: a whole word that is a token needs no merges */
     int32_t bos, eos, unk;         /* -1: none */

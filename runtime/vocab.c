@@ -45,11 +45,17 @@ static int measure(struct sizes *sizes, const struct erne_vocab *vocab,
 
 static uint32_t flags_of(const struct erne_vocab *vocab)
 {
-    return (vocab->nfc ? TOK_NFC : 0u) |
+    uint32_t gaps = 0;
+
+    for (uint32_t i = 0; i < ERNE_VOCAB_PATTERNS_MAX; i++)
+        gaps |= vocab->drops_gaps[i] ? (uint32_t)TOK_DROP_GAPS << i : 0u;
+    return gaps | (vocab->nfc ? TOK_NFC : 0u) |
            (vocab->add_space_prefix ? TOK_ADD_SPACE_PREFIX : 0u) |
            (vocab->remove_extra_spaces ? TOK_REMOVE_EXTRA_SPACES : 0u) |
            (vocab->ignore_merges ? TOK_IGNORE_MERGES : 0u) |
-           (vocab->add_bos ? TOK_ADD_BOS : 0u);
+           (vocab->add_bos ? TOK_ADD_BOS : 0u) |
+           (vocab->space_prefix_once ? TOK_SPACE_PREFIX_ONCE : 0u) |
+           (vocab->unknown_apart ? TOK_UNKNOWN_APART : 0u);
 }
 
 static void put_header(uint8_t *p, const struct erne_vocab *vocab,

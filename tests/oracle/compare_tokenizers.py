@@ -174,6 +174,36 @@ def variants(tok):
         yield name, one
 
 
+def pipelines(corpus):
+    """Small vocabularies behind steps whose details the larger ones do not need."""
+    from tokenizers import Regex, trainers
+
+    def trained(model, step, **options):
+        tok = tokenizers.Tokenizer(model)
+        tok.pre_tokenizer = step
+        trainer = trainers.BpeTrainer(
+            vocab_size=330, show_progress=False, special_tokens=["<unk>"], **options
+        )
+        tok.train_from_iterator(corpus, trainer)
+        return tok
+
+    yield "metaspace", trained(
+        models.BPE(unk_token="<unk>", fuse_unk=False),
+        pre_tokenizers.Metaspace(prepend_scheme="always", split=False),
+        max_token_length=8,
+    )
+    yield "removed", trained(
+        models.BPE(),
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(r"\p{L}+|\s+"), "removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        ),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+
+
 def llama_tokenize(program, model, texts):
     """Ids by the program llama-tokenize, special tokens parsed."""
     env = dict(os.environ, LD_LIBRARY_PATH=os.path.dirname(program))
@@ -250,6 +280,16 @@ def trained_checks(check, folder, corpus, texts):
     )
     sp = sentencepiece.SentencePieceProcessor(model_file=path)
     check.compare("trained, unused pieces", [path], encoded, "p", sp.encode)
+
+
+def pipeline_checks(check, folder, corpus, texts):
+    for name, tok in pipelines(corpus):
+        file = os.path.join(folder, name + ".json")
+        tok.save(file)
+        ids = lambda t, tok=tok: tok.encode(t.decode(), add_special_tokens=False).ids
+        encoded = [t.encode() for t in texts]
+        skip = lambda t: is_new(t.decode())
+        check.compare(f"pipeline, {name}", [file], encoded, "s", ids, skip=skip)
 
 
 def bpe_checks(check, folder, path, texts, llama):
@@ -391,6 +431,7 @@ def golden(files, gguf_path, out, folder, corpus):
     for name, tok in [
         ("spm_json", small_spm_json(files["json"])),
         ("bpe_json", gguf_tokenizer(gguf_path, 1200)),
+        *pipelines(corpus),
     ]:
         with open(at(name + ".json"), "w") as f:
             json.dump(
@@ -439,6 +480,7 @@ def main():
         check, texts = Check(a.tok_dump), strings(a.n)
         spm_checks(check, files, texts, a.n)
         trained_checks(check, folder, corpus, texts)
+        pipeline_checks(check, folder, corpus, texts)
         if a.gguf:
             bpe_checks(check, folder, a.gguf, texts, a.llama_tokenize)
     return check.failed > 0

@@ -64,6 +64,26 @@ BPE_JSON = {
         "merges": ["a b"],
     },
 }
+REMOVED = dict(
+    BPE_JSON,
+    pre_tokenizer={
+        "type": "Sequence",
+        "pretokenizers": [
+            {
+                "type": "Split",
+                "pattern": {"Regex": r"(?i:[sdmt]|ll|ve|re)|[^\s\P{Lu}]{1,3}"},
+                "behavior": "Removed",
+                "invert": True,
+            },
+            {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+        ],
+    },
+)
+METASPACE = {
+    "added_tokens": [{"id": 0, "content": "<unk>", "special": True}],
+    "pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "always", "split": False},
+    "model": dict(SPM_JSON["model"], byte_fallback=False, fuse_unk=False),
+}
 ADDED = {"<|a|>": 3, "word": 5}
 CONFIG = {
     "bos_token": "a",
@@ -144,6 +164,8 @@ def main(corpus):
     for name, data in (
         ("spm", SPM_JSON),
         ("bpe", BPE_JSON),
+        ("removed", REMOVED),
+        ("metaspace", METASPACE),
         ("added", ADDED),
         ("config", CONFIG),
     ):

@@ -81,6 +81,8 @@ static void test_golden(void **state)
     check_golden("spm_json.json", "spm_json.txt");
     check_golden("spm_rules.model", "spm_rules.txt");
     check_golden("bpe_json.json", "bpe_json.txt");
+    check_golden("metaspace.json", "metaspace.txt");
+    check_golden("removed.json", "removed.txt");
 }
 
 /* ------------------------------------------------------------- properties */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "converters/source.h"
+#include "converters/vocab.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/tok_files.h"
 
@@ -102,6 +103,12 @@ static void test_spm_truncated(void **state)
 
 #define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}," \
               "\"merges\":[\"a b\"]}"
+#define ESCAPE(steps) "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" steps \
+    "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"}," \
+    "\"content\":\"\xe2\x96\x81\"}]}"
+#define PREPEND "{\"type\":\"Prepend\",\"prepend\":\"\xe2\x96\x81\"}"
+#define NORMALIZED(text, more) \
+    "\"added_tokens\":[{\"id\":0,\"content\":\"" text "\",\"normalized\":true" more "}]"
 #define BYTE_LEVEL "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"
 
 static void test_json_refused(void **state)
@@ -136,6 +143,31 @@ static void test_json_refused(void **state)
           "\"pattern\":{\"Regex\":\"x\"}}}", "Removed", ERNE_EUNSUPPORTED },
         { "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"split\":false,"
           "\"prepend_scheme\":\"first\"}}", "first", ERNE_EUNSUPPORTED },
+        { "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\","
+          "\"pattern\":{\"Regex\":\"a*\"}}}", "\"a*\" can match nothing",
+          ERNE_EUNSUPPORTED },
+        { "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":["
+          "{\"type\":\"ByteLevel\",\"add_prefix_space\":false},{\"type\":\"Digits\"}]}}",
+          "behind ByteLevel \"Digits\"", ERNE_EUNSUPPORTED },
+        { "{" MODEL "," ESCAPE(PREPEND "," PREPEND ",") "}", "Prepend behind",
+          ERNE_EUNSUPPORTED },
+        { "{" MODEL "," ESCAPE("") ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":"
+          "\"Removed\",\"invert\":true,\"pattern\":{\"String\":\" \"}}}",
+          "Split by a string", ERNE_EUNSUPPORTED },
+        { "{" MODEL "," ESCAPE(PREPEND ",") "," NORMALIZED("x", "") "}",
+          "added token \"x\"", ERNE_EUNSUPPORTED },
+        { "{" MODEL "," ESCAPE("") "," NORMALIZED("x y", "") "}", "added token \"x y\"",
+          ERNE_EUNSUPPORTED },
+        { "{" MODEL "," ESCAPE("") "," NORMALIZED("x", ",\"lstrip\":true") "}",
+          "added token \"x\"", ERNE_EUNSUPPORTED },
+        { "{" MODEL "," BYTE_LEVEL ",\"normalizer\":{\"type\":\"NFC\"},"
+          NORMALIZED("x", "") "}", "added token \"x\"", ERNE_EUNSUPPORTED },
+        { "{\"model\":{\"ignore_merges\":true,\"vocab\":{\"a\":0},\"merges\":[]},"
+          ESCAPE("") "}", "ignore_merges", ERNE_EUNSUPPORTED },
+        { "{\"model\":{\"byte_fallback\":true,\"vocab\":{\"<0x0A>\":0},\"merges\":[]},"
+          ESCAPE("") "}", "1 byte tokens", ERNE_EUNSUPPORTED },
+        { "{\"model\":{\"byte_fallback\":true,\"vocab\":{\"<0x0A>\":0},\"merges\":[]},"
+          NORMALIZED("<0x0A>", "") "}", "is a byte token", ERNE_EUNSUPPORTED },
         { "{" MODEL "," BYTE_LEVEL ",\"added_tokens\":[{\"id\":3}]}", "no content",
           ERNE_EFORMAT },
         { "{" MODEL "," BYTE_LEVEL ",\"added_tokens\":[{\"content\":\"x\"}]}",
@@ -184,6 +216,31 @@ static void test_json_read(void **state)
     assert_int_equal(vocab.tokens[5].type, ERNE_TOKEN_CONTROL);
     assert_int_equal(vocab.tokens[5].flags, ERNE_TOKEN_RSTRIP);
     assert_int_equal(vocab.tokens[6].type, ERNE_TOKEN_USER);
+    erne_vocab_deinit(&vocab);
+}
+
+/* What only some files ask for. */
+static void test_json_options(void **state)
+{
+    static const char prefix[] =
+        "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"split\":false}}";
+    static const char both[] =
+        "{" MODEL "," ESCAPE(PREPEND ",") ",\"pre_tokenizer\":{\"type\":\"Metaspace\","
+        "\"split\":false,\"prepend_scheme\":\"never\"}}";
+    static const char fused[] =
+        "{\"model\":{\"fuse_unk\":true,\"vocab\":{\"a\":0},\"merges\":[]}," ESCAPE("")
+        "," NORMALIZED("x", "") "}";
+    struct erne_vocab vocab = { 0 };
+
+    (void)state;
+    assert_int_equal(vocab_from_tokenizer_json(&vocab, prefix, strlen(prefix), NULL), 0);
+    assert_true(vocab.add_space_prefix && vocab.space_prefix_once && vocab.unknown_apart);
+    erne_vocab_deinit(&vocab);
+    assert_int_equal(vocab_from_tokenizer_json(&vocab, both, strlen(both), NULL), 0);
+    assert_true(vocab.add_space_prefix && !vocab.space_prefix_once);
+    erne_vocab_deinit(&vocab);
+    assert_int_equal(vocab_from_tokenizer_json(&vocab, fused, strlen(fused), NULL), 0);
+    assert_false(vocab.add_space_prefix || vocab.unknown_apart);
     erne_vocab_deinit(&vocab);
 }
 
@@ -271,6 +328,60 @@ static int open_with_pattern(const char *pattern, struct tok_file *file,
     return erne_tokenizer_open(&file->tok, file->section, file->n_bytes, err);
 }
 
+/* Patterns of released models (GPT-4o, DeepSeek-V3) stay; what Oniguruma reads otherwise
+ * than PCRE2 does, or might, is named. */
+static void test_dialect(void **state)
+{
+    static const char *const same[] = {
+        "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*"
+        "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}|"
+        " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+",
+        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
+        "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+",
+        "[\xe4\xb8\x80-\xe9\xbe\xa5]+", "a{2,}|.|(b)(?=c)(?<!d)\\.",
+    };
+    static const struct {
+        const char *regex, *named;
+    } other[] = {
+        { "a\\h", "\"\\h\" at byte 1" },        { "\\H", "\"\\H\"" },
+        { "a\\K", "\"\\K\"" },                  { "\\X", "\"\\X\"" },
+        { "\\R", "\"\\R\"" },                   { "[\\v]", "\"\\v\"" },
+        { "\\N", "\"\\N\"" },                   { "\\w+", "\"\\w\"" },
+        { "a\\b", "\"\\b\"" },                  { "(a)\\1", "\"\\1\"" },
+        { "\\p{Han}", "\"\\p{Han}\"" },         { "\\pL", "\"\\p\"" },
+        { "[[:alpha:]]", "\"[\" at byte 1" },     { "[^(\\s|[.,])]", "\"[\" at byte 6" },
+        { "[a&&b]", "\"&&\"" },                   { "[]a]", "\"[\"" },
+        { "^a", "\"^\"" },                        { "a$", "\"$\"" },
+        { "a{2}?", "\"{\"" },                     { "a{2}+", "\"{\"" },
+        { "a{,2}", "\"{\"" },                     { "(?i:a)", "\"(?i\"" },
+        { "(?>a)", "\"(?>\"" },                   { "(*UCP)a", "\"(*U\"" },
+        { "a\\", "\"\\\" at byte 1" },          { "a|b*", "can match nothing" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(same); i++) {
+        struct erne_vocab vocab = { 0 };
+        struct tok_file file = { 0 };
+        struct erne_error err = { 0 };
+
+        if (vocab_add_pattern(&vocab, same[i], &err) < 0)
+            fail_msg("%s: %s", same[i], err.text);
+        assert_int_equal(open_with_pattern(vocab.patterns[0], &file, NULL), 0);
+        tok_file_close(&file);
+        erne_vocab_deinit(&vocab);
+    }
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(other); i++) {
+        struct erne_vocab vocab = { 0 };
+        struct erne_error err = { 0 };
+
+        assert_int_equal(vocab_add_pattern(&vocab, other[i].regex, &err),
+                         ERNE_EUNSUPPORTED);
+        if (!strstr(err.text, other[i].named))
+            fail_msg("%s: \"%s\" lacks %s", other[i].regex, err.text, other[i].named);
+    }
+}
+
 /* A pattern that never ends is stopped; one that is none is refused. */
 static void test_patterns(void **state)
 {
@@ -355,6 +466,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spm_model),      cmocka_unit_test(test_spm_refused),
         cmocka_unit_test(test_spm_truncated),  cmocka_unit_test(test_json_refused),
+        cmocka_unit_test(test_json_options),   cmocka_unit_test(test_dialect),
         cmocka_unit_test(test_json_read),      cmocka_unit_test(test_added),
         cmocka_unit_test(test_pre_tokenizers), cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_no_memory),
