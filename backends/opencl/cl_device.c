@@ -161,7 +161,21 @@ struct device_list {
     cl_platform_id platform[MAX_DEVICES];
     cl_device_id id[MAX_DEVICES];
     size_t n;
+    int failed; /* what the last platform that could not be asked answered; or 0 */
 };
+
+/* What cannot be asked is done without, and that is told: the others may work. */
+static void skip(struct cl_device *dev, const struct erne_backend_opts *opts,
+                 const char *what, int number, int st)
+{
+    char line[128];
+
+    dev->is_lost = false; /* what is opened is another one */
+    snprintf(line, sizeof(line), "OpenCL %s %d is left out: %s", what, number,
+             erne_status_text(st));
+    if (opts->log)
+        opts->log(opts->log_user, ERNE_LOG_WARN, line);
+}
 
 static int add_devices(struct cl_device *dev, struct device_list *list,
                        cl_platform_id platform, cl_device_type type)
@@ -182,7 +196,8 @@ static int add_devices(struct cl_device *dev, struct device_list *list,
     return 0;
 }
 
-static int list_devices(struct cl_device *dev, struct device_list *list)
+static int list_devices(struct cl_device *dev, struct device_list *list,
+                        const struct erne_backend_opts *opts)
 {
     enum { PLATFORM_NOT_FOUND_KHR = -1001 };
     static const cl_device_type types[] = {
@@ -193,13 +208,20 @@ static int list_devices(struct cl_device *dev, struct device_list *list)
     cl_int result;
 
     list->n = 0;
+    list->failed = 0;
     CL_DO(result, &dev->fn, GetPlatformIDs, MAX_PLATFORMS, platforms, &n);
     if (result == PLATFORM_NOT_FOUND_KHR)
         return 0;
     ERNE_TRY(cl_device_status(dev, result));
     for (size_t t = 0; t < ERNE_ARRAY_LEN(types); t++)
-        for (cl_uint i = 0; i < n && i < MAX_PLATFORMS; i++)
-            ERNE_TRY(add_devices(dev, list, platforms[i], types[t]));
+        for (cl_uint i = 0; i < n && i < MAX_PLATFORMS; i++) {
+            const int st = add_devices(dev, list, platforms[i], types[t]);
+
+            if (st < 0) {
+                list->failed = st;
+                skip(dev, opts, "platform", (int)i, st);
+            }
+        }
     return 0;
 }
 
@@ -209,32 +231,39 @@ static void set_device(struct cl_device *dev, const struct device_list *list, si
     dev->id = list->id[i];
 }
 
-/* Device number `wanted` of those that can be used. */
-static int choose(struct cl_device *dev, int wanted, struct erne_error *err)
+/* Device number opts->device of those that can be used. One that cannot be asked keeps
+ * its number, so that those behind it keep theirs. */
+static int choose(struct cl_device *dev, const struct erne_backend_opts *opts,
+                  struct erne_error *err)
 {
     struct device_list list;
     const char *why = NULL, *last_why = NULL;
-    int n = 0, st = list_devices(dev, &list);
+    int n = 0, st = list_devices(dev, &list, opts);
 
     if (st < 0)
         return erne_fail(err, st, "cannot list OpenCL devices: %s", erne_status_text(st));
     for (size_t i = 0; i < list.n; i++) {
         set_device(dev, &list, i);
         st = find_fault(dev, &why);
-        if (st < 0)
-            return erne_fail(err, st, "cannot ask an OpenCL device: %s",
+        if (st < 0 && n == opts->device)
+            return erne_fail(err, st, "cannot ask OpenCL device %d: %s", n,
                              erne_status_text(st));
-        if (why)
+        if (st < 0)
+            skip(dev, opts, "device", n++, st);
+        else if (why)
             last_why = why;
-        else if (n++ == wanted)
+        else if (n++ == opts->device)
             return 0;
     }
+    if (n == 0 && list.failed < 0)
+        return erne_fail(err, list.failed, "cannot list OpenCL devices: %s",
+                         erne_status_text(list.failed));
     if (n == 0 && last_why)
         return erne_fail(err, ERNE_EUNSUPPORTED, "the OpenCL device %s", last_why);
     if (n == 0)
         return erne_fail(err, ERNE_EUNSUPPORTED, "no OpenCL device");
-    return erne_fail(err, ERNE_EUNSUPPORTED, "no OpenCL device %d: there %s %d", wanted,
-                     n == 1 ? "is" : "are", n);
+    return erne_fail(err, ERNE_EUNSUPPORTED, "no OpenCL device %d: there %s %d",
+                     opts->device, n == 1 ? "is" : "are", n);
 }
 
 static int make_queue(struct cl_device *dev)
@@ -255,7 +284,7 @@ int cl_device_open(struct cl_device *dev, const struct erne_backend_opts *opts,
     *dev = (struct cl_device){ .fn.fault = opts->hook };
     st = open_loader(dev, err);
     if (st == 0)
-        st = choose(dev, opts->device, err);
+        st = choose(dev, opts, err);
     if (st == 0) {
         st = find_facts(dev, opts);
         if (st == 0)
@@ -303,15 +332,25 @@ static void get_uuid(struct cl_device *dev, int index,
              (uint64_t)XXH3_64bits(names, strlen(names)));
 }
 
-static int show(struct cl_device *dev, int index,
+static int find_memory(struct cl_device *dev, cl_ulong *n_bytes)
+{
+    GET(dev, CL_DEVICE_GLOBAL_MEM_SIZE, *n_bytes);
+    return 0;
+}
+
+static int show(struct cl_device *dev, int index, const struct erne_backend_opts *opts,
                 int (*visit)(void *user, const struct erne_device_info *info), void *user)
 {
-    const struct erne_backend_opts opts = { .isa = "auto" };
     char uuid[2 * CL_UUID_SIZE_KHR + 1];
     cl_ulong memory = 0;
+    int st = find_facts(dev, opts);
 
-    ERNE_TRY(find_facts(dev, &opts));
-    GET(dev, CL_DEVICE_GLOBAL_MEM_SIZE, memory);
+    if (st == 0)
+        st = find_memory(dev, &memory);
+    if (st < 0) {
+        skip(dev, opts, "device", index, st);
+        return 0;
+    }
     get_uuid(dev, index, uuid);
     const struct erne_device_info info = { .backend = "opencl",
                                            .index = index,
@@ -325,22 +364,28 @@ static int show(struct cl_device *dev, int index,
     return visit(user, &info);
 }
 
+/* In the numbers of `choose`. */
 static int show_all(struct cl_device *dev,
                     int (*visit)(void *user, const struct erne_device_info *info),
                     void *user)
 {
+    const struct erne_backend_opts opts = { .isa = "auto" }; /* nobody to tell */
     struct device_list list;
     const char *why;
     int st = 0, index = 0;
 
-    ERNE_TRY(list_devices(dev, &list));
+    ERNE_TRY(list_devices(dev, &list, &opts));
     for (size_t i = 0; st == 0 && i < list.n; i++) {
+        int asked;
+
         set_device(dev, &list, i);
-        ERNE_TRY(find_fault(dev, &why));
-        if (!why)
-            st = show(dev, index++, visit, user);
+        asked = find_fault(dev, &why);
+        if (asked < 0)
+            skip(dev, &opts, "device", index++, asked);
+        else if (!why)
+            st = show(dev, index++, &opts, visit, user);
     }
-    return st;
+    return index == 0 ? list.failed : st;
 }
 
 int cl_device_visit(int (*visit)(void *user, const struct erne_device_info *info),

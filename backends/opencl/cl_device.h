@@ -40,7 +40,8 @@ int cl_device_open(struct cl_device *dev, const struct erne_backend_opts *opts,
                    struct erne_error *err);
 void cl_device_close(struct cl_device *dev);
 
-/* Calls visit for each device that could be opened; none is no error. */
+/* Calls visit for each device that could be opened; none is no error, unless no platform
+ * could be asked for any. */
 int cl_device_visit(int (*visit)(void *user, const struct erne_device_info *info),
                     void *user);
 

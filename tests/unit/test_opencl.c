@@ -148,7 +148,7 @@ struct result {
     float last[N_VOCAB];
     int32_t id;
     char text[512];   /* of the error */
-    char warned[256]; /* the last warning */
+    char warned[512]; /* all warnings */
 };
 
 static void keep_warning(void *user, enum erne_log_level level, const char *line)
@@ -156,7 +156,7 @@ static void keep_warning(void *user, enum erne_log_level level, const char *line
     struct result *r = user;
 
     if (level <= ERNE_LOG_WARN)
-        snprintf(r->warned, sizeof(r->warned), "%s", line);
+        strncat(r->warned, line, sizeof(r->warned) - 1 - strlen(r->warned));
 }
 
 static int eval(struct erne_session *session, struct result *r, struct erne_error *err)
@@ -357,6 +357,69 @@ static void test_no_device(void **state)
     run(&r, &first, &in.fault);
     assert_int_equal(r.st, ERNE_EUNSUPPORTED);
     assert_non_null(strstr(r.text, "no OpenCL device"));
+}
+
+/* Stand for a platform and a device that answer no question. */
+static char broken_platform, broken_device;
+
+static cl_int CL_API_CALL list_platforms(cl_uint room, cl_platform_id *ids, cl_uint *n)
+{
+    const cl_int result = driver.api.clGetPlatformIDs(room - 1, ids + 1, n);
+
+    ids[0] = (cl_platform_id)(void *)&broken_platform;
+    ++*n;
+    return result;
+}
+
+static cl_int CL_API_CALL list_ids(cl_platform_id platform, cl_device_type type,
+                                   cl_uint room, cl_device_id *ids, cl_uint *n)
+{
+    cl_int result;
+
+    if (platform == (cl_platform_id)(void *)&broken_platform)
+        return CL_INVALID_PLATFORM;
+    result = driver.api.clGetDeviceIDs(platform, type, room - 1, ids + 1, n);
+    ids[0] = (cl_device_id)(void *)&broken_device;
+    if (result == CL_SUCCESS)
+        ++*n;
+    return result;
+}
+
+static cl_int CL_API_CALL ask_device(cl_device_id id, cl_device_info what, size_t n_bytes,
+                                     void *value, size_t *n)
+{
+    if (id == (cl_device_id)(void *)&broken_device)
+        return CL_INVALID_DEVICE;
+    return driver.api.clGetDeviceInfo(id, what, n_bytes, value, n);
+}
+
+static void wrap_broken(void *user, struct cl_fns *fns)
+{
+    (void)user;
+    driver = *fns;
+    fns->api.clGetPlatformIDs = list_platforms;
+    fns->api.clGetDeviceIDs = list_ids;
+    fns->api.clGetDeviceInfo = ask_device;
+}
+
+/* A driver or a device that is out of order leaves the others as usable as they were,
+ * under their numbers. */
+static void test_broken_neighbours(void **state)
+{
+    struct cl_fault fault = { .wrap = wrap_broken };
+    struct erne_engine_opts opts = options("opencl:1");
+    static struct result r;
+
+    (void)state;
+    run(&r, &opts, &fault);
+    assert_int_equal(r.st, 0);
+    assert_int_equal(r.id, usual.id);
+    assert_non_null(strstr(r.warned, "OpenCL platform 0 is left out"));
+    assert_non_null(strstr(r.warned, "OpenCL device 0 is left out"));
+    opts.backend = "opencl:0";
+    run(&r, &opts, &fault);
+    assert_int_equal(r.st, ERNE_EDEVICE);
+    assert_non_null(strstr(r.text, "cannot ask OpenCL device 0"));
 }
 
 static void test_hang(void **state)
@@ -609,6 +672,7 @@ int main(void)
         cmocka_unit_test(test_cache),
         cmocka_unit_test(test_no_loader),
         cmocka_unit_test(test_no_device),
+        cmocka_unit_test(test_broken_neighbours),
         cmocka_unit_test(test_hang),
         cmocka_unit_test(test_late),
         cmocka_unit_test(test_build_failure),
