@@ -381,7 +381,8 @@ ERNE_API int erne_session_add_media(struct erne_session *session,
                                     struct erne_error *err);
 
 /* Makes a running eval or add_media stop at the next operator with ECANCELLED, or the
- * next one if none runs. Async-signal-safe. */
+ * next one if none runs. What a GPU was given it computes to its end, which is a step of
+ * at most n_batch tokens. Async-signal-safe. */
 ERNE_API void erne_session_cancel(struct erne_session *session);
 
 /* ----------------------------------------------------------------- media */
