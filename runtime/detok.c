@@ -16,8 +16,7 @@ static size_t spm_bytes(struct tok_str s, uint8_t *dst)
     size_t n = 0;
 
     for (size_t i = 0; i < s.n;) {
-        bool space = s.n - i >= TOK_SPACE_BYTES &&
-                     memcmp(s.p + i, TOK_SPACE, TOK_SPACE_BYTES) == 0;
+        bool space = tok_space_at(s, i);
 
         dst[n++] = space ? ' ' : s.p[i];
         i += space ? TOK_SPACE_BYTES : 1;

@@ -9,6 +9,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <string.h>
 
 #include "runtime/le.h"
 #include "runtime/tokenizer.h"
@@ -183,5 +184,11 @@ int tok_named_byte(struct tok_str s);
 
 #define TOK_SPACE "\xe2\x96\x81"   /* U+2581, SentencePiece's space */
 enum { TOK_SPACE_BYTES = 3 };
+
+/* Whether one stands at byte i <= s.n. */
+static inline bool tok_space_at(struct tok_str s, size_t i)
+{
+    return s.n - i >= TOK_SPACE_BYTES && memcmp(s.p + i, TOK_SPACE, TOK_SPACE_BYTES) == 0;
+}
 
 #endif

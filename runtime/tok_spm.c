@@ -91,8 +91,7 @@ static bool gets_prefix(const struct erne_tokenizer *t, struct tok_str s)
     if (s.n == 0 || !(t->h.flags & TOK_ADD_SPACE_PREFIX))
         return false;
     return !(t->h.flags & TOK_SPACE_PREFIX_ONCE) ||
-           (s.p[0] != ' ' && (s.n < TOK_SPACE_BYTES ||
-                              memcmp(s.p, TOK_SPACE, TOK_SPACE_BYTES) != 0));
+           (s.p[0] != ' ' && !tok_space_at(s, 0));
 }
 
 int tok_spm_normalize(const struct erne_tokenizer *t, struct tok_work *w,
@@ -212,8 +211,7 @@ static size_t word_len(struct tok_str s)
     bool in_word = false;
 
     for (size_t i = 0; i < s.n; i++) {
-        bool space = s.n - i >= TOK_SPACE_BYTES &&
-                     memcmp(s.p + i, TOK_SPACE, TOK_SPACE_BYTES) == 0;
+        bool space = tok_space_at(s, i);
 
         if (space && in_word)
             return i;

@@ -231,8 +231,7 @@ static bool reaches_over_space(struct tok_str s)
     bool in_word = false;
 
     for (size_t i = 0; i < s.n; i++) {
-        bool space = s.n - i >= TOK_SPACE_BYTES &&
-                     memcmp(s.p + i, TOK_SPACE, TOK_SPACE_BYTES) == 0;
+        bool space = tok_space_at(s, i);
 
         if (space && in_word)
             return true;
