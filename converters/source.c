@@ -410,13 +410,12 @@ static int settle_tied(struct source *src, const struct source_opts *opts,
     if (head->type == embed->type && head->n == embed->n && head->k == embed->k)
         ERNE_TRY(same_bytes(src, embed, head, &same, err));
     src->desc.tied = same;
-    if (!same && src->is_silent)
-        return ERNE_OK;
     if (!same) {
-        source_note(opts, ERNE_LOG_INFO,
-                    "%s differs from the embedding: it is used, although the "
-                    "configuration says that they are one",
-                    head_name);
+        if (!src->is_silent)
+            source_note(opts, ERNE_LOG_INFO,
+                        "%s differs from the embedding: it is used, although the "
+                        "configuration says that they are one",
+                        head_name);
         return ERNE_OK;
     }
     source_note(opts, ERNE_LOG_INFO, "%s equals the embedding and is left out",

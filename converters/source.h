@@ -145,12 +145,11 @@ int hf_folder_read(struct source *src, const char *dir, const struct source_opts
 /* Takes the shapes from the configuration, the type of matrices by its name. */
 void source_make_outline(struct source *src, const struct block_type *type);
 /* Opens one more file; its index is n_files - 1 afterwards. */
+int source_add_file(struct source *src, const char *path, struct erne_error *err);
 /* pf_file_changed of the newest of its files. */
 uint64_t source_changed(const struct source *src);
 /* Whether it reads the file of that name, however it is spelt. */
 bool source_has_file(const struct source *src, const char *path);
-
-int source_add_file(struct source *src, const char *path, struct erne_error *err);
 /* Appends a tensor; shape and bytes must agree, and lie inside the file. */
 int source_add_tensor(struct source *src, const struct source_tensor *t,
                       struct erne_error *err);

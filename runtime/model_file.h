@@ -110,9 +110,9 @@ struct erne_writer_plan {
     size_t n_tensors;
     struct erne_golden golden; /* without logits; no tokens: the file has none */
     int32_t n_vocab;           /* for golden */
-    uint64_t sync_bytes;    /* data to write between two syncs; 0: 64 MiB */
-    uint64_t sources_changed; /* pf_file_changed of the newest; older parts are not
-                                 resumed. 0: all are */
+    uint64_t sync_bytes;       /* data to write between two syncs; 0: 64 MiB */
+    uint64_t sources_changed;  /* pf_file_changed of the newest; parts written before are
+                                  not resumed. 0: all are */
 };
 
 /* The size of the finished file and, if offsets != NULL ([n_tensors]), where each tensor
@@ -122,8 +122,8 @@ int erne_writer_layout(const struct erne_writer_plan *plan, uint64_t *file_bytes
 
 /* Opens `path`.part for writing. When one with the same plan is there already (its header
  * carries the plan's hash) and was written since the sources changed, *n_resumed says how
- * many tensors it has complete. The end
- * marker is written by erne_writer_finish only: a file without one is refused. */
+ * many tensors it has complete. The end marker is written by erne_writer_finish only: a
+ * file without one is refused. */
 int erne_writer_open(struct erne_model_writer **out, const char *path,
                      const struct erne_writer_plan *plan, size_t *n_resumed,
                      struct erne_error *err);
