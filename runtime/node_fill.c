@@ -116,9 +116,11 @@ static void fill_attention(const struct erne_node *node, const struct erne_step 
                            uint64_t *rng)
 {
     const struct erne_tensor *table = node->src[ERNE_SRC_TABLE];
+    const int32_t n = (int32_t)erne_tensor_rows(node->src[ERNE_SRC_QPOS], step);
 
     shuffle(table->data, (int32_t)table->dim[0], rng);
-    fill_run(node->src[ERNE_SRC_QPOS], step->n_past, step->n_tok);
+    /* Of outputs the last n rows of a step. */
+    fill_run(node->src[ERNE_SRC_QPOS], step->n_past + step->n_tok - n, n);
 }
 
 /* Two segments. */

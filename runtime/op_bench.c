@@ -71,32 +71,35 @@ struct op_bench {
 
 /* --------------------------------------------------------------- same work */
 
-static bool is_like(const struct erne_tensor *a, const struct erne_tensor *b)
+static bool is_like(const struct erne_tensor *a, const struct erne_tensor *b,
+                    const struct erne_step *step)
 {
     if (!a || !b)
         return a == b;
-    return a->type == b->type && a->rows_of == b->rows_of &&
+    return a->type == b->type &&
+           erne_tensor_rows(a, step) == erne_tensor_rows(b, step) &&
            memcmp(a->dim, b->dim, sizeof(a->dim)) == 0 &&
            erne_scheme_equal(a->scheme, b->scheme);
 }
 
-static bool is_same_work(const struct erne_node *a, const struct erne_node *b)
+static bool is_same_work(const struct erne_node *a, const struct erne_node *b,
+                         const struct erne_step *step)
 {
     if (a->op != b->op || !erne_op_params_equal(a->op, &a->params, &b->params))
         return false;
     for (int i = 0; i < ERNE_MAX_SRC; i++)
-        if (!is_like(a->src[i], b->src[i]))
+        if (!is_like(a->src[i], b->src[i], step))
             return false;
-    return is_like(a->dst, b->dst);
+    return is_like(a->dst, b->dst, step);
 }
 
 /* How often the graph has the work of node i; 0 where an earlier node has it. */
-static int count_uses(const struct erne_graph *g, size_t i)
+static int count_uses(const struct erne_graph *g, size_t i, const struct erne_step *step)
 {
     int n = 0;
 
     for (size_t k = 0; k < g->n_nodes; k++) {
-        if (!is_same_work(&g->nodes[k], &g->nodes[i]))
+        if (!is_same_work(&g->nodes[k], &g->nodes[i], step))
             continue;
         if (k < i)
             return 0;
@@ -443,7 +446,7 @@ static int bench_phase(struct op_bench *b, enum erne_phase_kind kind)
         n_built += st == 0;
     }
     for (size_t i = 0; st == 0 && i < b->lanes[0].graph.n_nodes; i++) {
-        const int n_uses = count_uses(&b->lanes[0].graph, i);
+        const int n_uses = count_uses(&b->lanes[0].graph, i, &b->step);
 
         if (n_uses > 0)
             st = bench_node(b, i, kind, n_uses);
@@ -464,7 +467,7 @@ static int open_lanes(struct op_bench *b, struct erne_engine *const *engines)
     if (!b->lanes || !b->racers)
         return erne_fail(b->err, ERNE_ENOMEM, "no memory for %zu engines", b->n_lanes);
     if (!b->opts->kv_type || erne_kv_type_parse(&type, b->opts->kv_type) < 0)
-        return erne_fail(b->err, ERNE_EINVAL, "KV type %s: f16 or f32 is known",
+        return erne_fail(b->err, ERNE_EINVAL, "KV type %s: f16, f32, q8 or q4 is known",
                          b->opts->kv_type ? b->opts->kv_type : "(none)");
     for (size_t i = 0; i < b->n_lanes; i++) {
         b->lanes[i].engine = engines[i];

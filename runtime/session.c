@@ -234,14 +234,28 @@ void erne_session_destroy(struct erne_session **session)
 
 /* --------------------------------------------------------------------- steps */
 
-/* Which rows of a step get logits: all of them, or the last one only. */
+/* Which rows of a step get logits: the last n_out. */
+static void fill_outputs(const struct erne_model_io *io, const struct erne_step *step)
+{
+    int32_t *out_rows = io->out_rows->data;
+    int32_t *out_position = io->out_position->data;
+    const int32_t first = step->n_tok - step->n_out;
+
+    for (int32_t o = 0; o < step->n_out; o++) {
+        out_rows[o] = first + o;
+        out_position[o] = step->n_past + first + o;
+    }
+    if (io->out_kind)
+        memcpy(io->out_kind->data, (const int32_t *)io->kind->data + first,
+               (size_t)step->n_out * sizeof(int32_t));
+}
+
 static void fill_inputs(const struct erne_session *s, const struct erne_phase *phase,
                         const int32_t *tokens, const struct erne_step *step)
 {
     const struct erne_kvcache *kv = &s->kv;
     int32_t *position = phase->io.position->data;
     int32_t *slot = phase->io.slot->data;
-    int32_t *out_rows = phase->io.out_rows->data;
 
     memcpy(phase->io.tokens->data, tokens, (size_t)step->n_tok * sizeof(*tokens));
     memcpy(phase->io.table->data, kv->table, (size_t)kv->n_pages * sizeof(*kv->table));
@@ -249,9 +263,8 @@ static void fill_inputs(const struct erne_session *s, const struct erne_phase *p
         position[t] = step->n_past + t;
         slot[t] = erne_kvcache_slot(kv, step->n_past + t);
     }
-    for (int32_t o = 0; o < step->n_out; o++)
-        out_rows[o] = step->n_tok - step->n_out + o;
     erne_session_media_fill(s, &phase->io, step);
+    fill_outputs(&phase->io, step);
 }
 
 int erne_phase_run(struct erne_session *s, struct erne_phase *phase,
@@ -268,8 +281,10 @@ static int run_step(struct erne_session *s, const int32_t *tokens, int32_t n,
 {
     struct erne_phase *phase = n == 1 ? &s->decode : &s->prefill;
     const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
+    /* Who watches is to see all rows of the last layer, too. */
+    const bool every_row = logits || phase->plan.watch;
     const struct erne_step step = {
-        .n_tok = n, .n_out = logits ? n : 1, .n_past = n_past, .cancel = &s->cancel
+        .n_tok = n, .n_out = every_row ? n : 1, .n_past = n_past, .cancel = &s->cancel
     };
     const float *rows = phase->io.logits->data;
 

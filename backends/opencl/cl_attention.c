@@ -81,7 +81,7 @@ static int64_t splits_for(const struct cl_backend *cl, const struct erne_step *s
                           int64_t n_tok, int64_t n_groups)
 {
     enum { GROUPS_PER_UNIT = 4 };
-    const int64_t n_pages = (step->n_past + n_tok) / ERNE_KV_PAGE + 1;
+    const int64_t n_pages = (step->n_past + step->n_tok) / ERNE_KV_PAGE + 1;
     const int64_t wanted = GROUPS_PER_UNIT * cl->dev.n_units / n_groups;
     const int64_t most = cl_min(n_pages / PAGES_PER_SPLIT, MAX_SPLITS);
 

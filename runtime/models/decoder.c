@@ -23,6 +23,7 @@ struct decoder {
     const struct erne_model_io *io;
     struct erne_tensor *inv_freq;
     enum erne_rope_kind rope;
+    bool every_row; /* of the last layer something else is read than logits */
 };
 
 /* A block: what its weights' names begin with, and its place in the KV cache. */
@@ -76,7 +77,14 @@ static struct erne_tensor *cache_tensor(const struct decoder *d, const struct bl
     return t;
 }
 
-/* x: [T, n_embd] -> x + attention(norm(x)): [T, n_embd] */
+/* Of the last layer keys and values are kept for every token, and all else is computed
+ * for the rows whose logits are wanted: of a prompt, one. */
+static bool is_narrow(const struct decoder *d, const struct block *b)
+{
+    return b->layer == d->desc->n_layers - 1 && !d->every_row;
+}
+
+/* x: [T, n_embd] -> x + attention(norm(x)): [T, n_embd], or [O, n_embd] */
 static struct erne_tensor *attention_block(const struct decoder *d, const struct block *b,
                                            struct erne_tensor *x)
 {
@@ -107,11 +115,16 @@ static struct erne_tensor *attention_block(const struct decoder *d, const struct
                         desc->n_heads, desc->head_dim);
     k = erne_graph_rope(g, "rope_k", k, d->io->rope_position, d->inv_freq, d->rope,
                         desc->n_kv_heads, desc->head_dim);
-    in.q = q;
+    in.position = d->io->position;
+    if (is_narrow(d, b)) {
+        q = erne_graph_gather_rows(g, "last_q", q, d->io->out_rows);
+        x = erne_graph_gather_rows(g, "last_rows", x, d->io->out_rows);
+        in.position = d->io->out_position;
+    }
     in.k = erne_graph_kv_append(g, "append_k", k, cache_tensor(d, b, false), d->io->slot);
     in.v = erne_graph_kv_append(g, "append_v", v, cache_tensor(d, b, true), d->io->slot);
+    in.q = q;
     in.table = d->io->table;
-    in.position = d->io->position;
     out = erne_graph_attention(g, in_block(b, "attention").text, &in, &heads);
     return erne_graph_matmul(g, in_block(b, "attn_out").text, out,
                              weight(d, b, "attn_out"), weight(d, b, "attn_out.bias"), x);
@@ -161,7 +174,8 @@ static struct erne_tensor *route_block(const struct decoder *d, const struct blo
     logits = erne_graph_matmul(d->g, in_block(b, "router").text, norm,
                                weight(d, b, "router"), NULL, NULL);
     return erne_graph_moe_route(d->g, in_block(b, "route").text, logits,
-                                weight(d, b, "router.bias"), d->io->kind, &route);
+                                weight(d, b, "router.bias"),
+                                is_narrow(d, b) ? d->io->out_kind : d->io->kind, &route);
 }
 
 /* x + shared(norm) + the experts that the router chooses for each token. A token has
@@ -204,13 +218,14 @@ static struct erne_tensor *ffn_block(const struct decoder *d, const struct block
     return swiglu_block(d, b, d->desc->n_ff, norm, x);
 }
 
-/* x: [T, n_embd] -> logits of the rows that are wanted: [O, n_vocab] */
+/* x: [T, n_embd], or [O, n_embd] after a narrow layer -> logits: [O, n_vocab] */
 static struct erne_tensor *logits_of(const struct decoder *d, struct erne_tensor *x)
 {
     const struct erne_model_file *file = d->in->file;
     struct erne_graph *g = d->g;
 
-    x = erne_graph_gather_rows(g, "last_rows", x, d->io->out_rows);
+    if (d->every_row)
+        x = erne_graph_gather_rows(g, "last_rows", x, d->io->out_rows);
     x = erne_graph_rms_norm(g, "norm", x, erne_model_weight(g, file, "norm"),
                             d->desc->rms_eps);
     x = erne_graph_matmul(g, "logits", x,
@@ -224,7 +239,11 @@ static struct decoder decoder_of(struct erne_graph *g, struct erne_model_io *io,
                                  const struct erne_model_inputs *in)
 {
     const struct erne_model_desc *desc = &in->file->desc;
-    struct decoder d = { .g = g, .in = in, .desc = desc, .io = io };
+    struct decoder d = { .g = g,
+                         .in = in,
+                         .desc = desc,
+                         .io = io,
+                         .every_row = in->keep_layers || desc->n_mtp > 0 };
 
     d.rope =
         desc->arch == ERNE_ARCH_PADDLEOCR_VL ? ERNE_ROPE_NEOX : ERNE_ROPE_INTERLEAVED;

@@ -7,7 +7,7 @@
 #include "runtime/rope.h"
 
 /* Room for the largest family: nodes and tensors a layer, and around the layers. */
-enum { NODES_A_LAYER = 16, TENSORS_A_LAYER = 48, NODES_AROUND = 8, TENSORS_AROUND = 24 };
+enum { NODES_A_LAYER = 16, TENSORS_A_LAYER = 48, NODES_AROUND = 8, TENSORS_AROUND = 32 };
 
 typedef void (*build_fn)(struct erne_graph *g, struct erne_model_io *io,
                          const struct erne_model_inputs *in);
@@ -40,6 +40,7 @@ static void add_inputs(struct erne_graph *g, struct erne_model_io *io,
     io->slot = rows_input(g, "slot", ERNE_ROWS_TOKENS, n);
     io->table = rows_input(g, "page_table", ERNE_ROWS_FIXED, in->kv->n_pages);
     io->out_rows = rows_input(g, "out_rows", ERNE_ROWS_OUTPUTS, n);
+    io->out_position = rows_input(g, "out_position", ERNE_ROWS_OUTPUTS, n);
     io->rope_position =
         erne_graph_input(g, "rope_position", ERNE_TYPE_I32, ERNE_ROWS_TOKENS, 2, axes);
     if (in->mtp) {
@@ -56,8 +57,10 @@ static void add_inputs(struct erne_graph *g, struct erne_model_io *io,
             erne_graph_input(g, "features", ERNE_TYPE_F32, ERNE_ROWS_FIXED, 2, embd);
         io->feature_rows = rows_input(g, "feature_rows", ERNE_ROWS_TOKENS, n);
     }
-    if (erne_moe_n_banks(desc) > 1)
+    if (erne_moe_n_banks(desc) > 1) {
         io->kind = rows_input(g, "kind", ERNE_ROWS_TOKENS, n);
+        io->out_kind = rows_input(g, "out_kind", ERNE_ROWS_OUTPUTS, n);
+    }
 }
 
 int erne_model_build(struct erne_graph *g, struct erne_model_io *io,

@@ -28,11 +28,13 @@ struct erne_model_io {
     struct erne_tensor *slot;     /* I32 [T] */
     struct erne_tensor *table;    /* I32 [n_pages] */
     struct erne_tensor *out_rows; /* I32 [O]: rows whose logits are wanted */
+    struct erne_tensor *out_position; /* I32 [O]: of those rows, as position */
     struct erne_tensor *rope_position; /* I32 [T, A]: A = erne_rope_n_axes */
     /* NULL: the model has no such thing. */
     struct erne_tensor *features;     /* f32 [T, n_embd]: rows for placeholders */
     struct erne_tensor *feature_rows; /* I32 [T]: which one a token takes, or -1 */
     struct erne_tensor *kind;         /* I32 [T]: the bank of experts of a token */
+    struct erne_tensor *out_kind;     /* I32 [O]: that of the rows of out_rows */
     struct erne_tensor *hidden;       /* f32 [T, n_embd] of the last layer: from the
                                          decoder to the block that predicts further */
     /* That block's: */

@@ -172,3 +172,17 @@ void golden_deinit(struct golden *g)
         erne_media_close(&g->media[i]);
     free(g->logits);
 }
+
+void golden_last_rows(const struct golden *g, struct erne_session *session, size_t chunk,
+                      float *logits)
+{
+    struct erne_error err = { 0 };
+    golden_add_media(g, session);
+    for (size_t i = 0, n; i < g->n_tokens; i += n) {
+        n = chunk > 0 && chunk < g->n_tokens - i ? chunk : g->n_tokens - i;
+        if (erne_session_eval(session, g->tokens + i, n, NULL, &err) != 0)
+            fail_msg("eval at %zu: %s", i, err.text);
+        memcpy(logits + (i + n - 1) * g->n_vocab, erne_session_logits(session),
+               g->n_vocab * sizeof(float));
+    }
+}

@@ -115,6 +115,26 @@ static double worst_difference(const struct golden *g, const float *a, const flo
     return worst / g->range;
 }
 
+/* Where only the last token's logits are asked for, the last layer computes one row. */
+static void check_last_rows(struct test *t, const char *scheme, const float *want,
+                            double max_rel)
+{
+    const struct golden *g = &t->golden;
+    const size_t n_bytes = g->n_tokens * g->n_vocab * sizeof(float);
+    struct erne_engine *engine = engine_open(t, scheme, t->backend);
+    struct erne_session *session = session_create(engine, t->kv_type);
+    float *logits = malloc(n_bytes);
+
+    assert_non_null(logits);
+    memcpy(logits, want, n_bytes);
+    golden_last_rows(g, session, 7, logits);
+    assert_memory_not_equal(logits, want, n_bytes);
+    assert_true(worst_difference(g, logits, want) <= max_rel);
+    free(logits);
+    erne_session_destroy(&session);
+    erne_engine_close(&engine);
+}
+
 /* Whole and in pieces, against `want`; greedy tokens against `ids`. */
 static void check(struct test *t, const char *scheme, const float *want,
                   const int32_t *ids, double max_rel)
@@ -134,6 +154,7 @@ static void check(struct test *t, const char *scheme, const float *want,
         assert_int_equal(t->n_elsewhere, 0);
         free(logits);
     }
+    check_last_rows(t, scheme, want, max_rel);
 }
 
 static void check_scheme(struct test *t, const char *scheme, bool is_float,

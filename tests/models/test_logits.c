@@ -188,6 +188,31 @@ static void test_f16_cache(void **state)
     free(logits);
 }
 
+/* Where only the last token's logits are asked for, the last layer computes one row. */
+static void test_last_rows(void **state)
+{
+    static const size_t chunks[] = { 0, 7 };
+    const struct golden *g = *state;
+    const size_t n_bytes = g->n_tokens * g->n_vocab * sizeof(float);
+    for (size_t m = 0; m < N_MACHINES; m++) {
+        struct setup setup = machines[m];
+        setup.scheme = "f32";
+        struct erne_engine *engine = engine_open(g, &setup);
+        for (size_t c = 0; engine && c < sizeof chunks / sizeof chunks[0]; c++) {
+            struct erne_session *session = session_create(engine, &setup);
+            float *logits = logits_alloc(g);
+            setup.chunk = chunks[c];
+            memcpy(logits, g->logits, n_bytes);
+            golden_last_rows(g, session, setup.chunk, logits);
+            check_close(g, &setup, logits, g->logits, 1e-4);
+            assert_memory_not_equal(logits, g->logits, n_bytes);
+            free(logits);
+            erne_session_destroy(&session);
+        }
+        erne_engine_close(&engine);
+    }
+}
+
 /* What is evaluated again after a rewind gives what it gave before. With media that means
  * from the beginning: what was in the middle of them cannot be gone back to. */
 static void test_rewind(void **state)
@@ -369,6 +394,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(test_source_weights, &g),
         cmocka_unit_test_prestate(test_f16_cache, &g),
         cmocka_unit_test_prestate(test_quantised_cache, &g),
+        cmocka_unit_test_prestate(test_last_rows, &g),
         cmocka_unit_test_prestate(test_rewind, &g),
         cmocka_unit_test_prestate(test_threads, &g),
         cmocka_unit_test_prestate(test_quantised_weights, &g),

@@ -92,7 +92,9 @@ static void test_right(void **state)
     const struct seen alone = measure(engines + 1, 1, &opts);
 
     (void)state;
-    assert_true(both.n_decode * 2 == both.n && alone.n * 2 == both.n);
+    /* A prompt's last layer computes some for one row. */
+    assert_true(both.n_decode > 0 && both.n_decode * 2 < both.n);
+    assert_int_equal(alone.n * 2, both.n);
     assert_int_equal(both.n_by_engine[0], both.n_by_engine[1]);
     assert_int_equal(both.n_declined, 0);
     assert_true(both.worst < 0.05 && both.ns > 0);
@@ -145,7 +147,7 @@ static void test_declined(void **state)
     const struct seen seen = measure(&engine, 1, &opts);
 
     (void)state;
-    assert_int_equal(seen.n_declined, 2); /* of decode and prefill */
+    assert_int_equal(seen.n_declined, 3); /* of decode, and of many rows and of one */
     assert_true(seen.worst == 0);         /* it computes by the reference */
     assert_int_equal(config.n_nodes, 0);
     erne_engine_close(&engine);
