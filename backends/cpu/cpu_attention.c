@@ -186,6 +186,27 @@ static void attend_page(const struct cpu_backend *cpu, const struct erne_node *n
             lane->rows, lane->q, u->n_tok * s->group, &kv);
 }
 
+/* Query i of a unit as kernels take it. Scaled while it is rounded where that is all:
+ * what this file writes in narrow vectors, kernels would have to wait for. src: [d] */
+static void take_query(const struct cpu_backend *cpu, const struct shape *s,
+                       const struct lane *lane, int64_t i, const float *src, float scale)
+{
+    float *q = lane->q + i * s->d_pad;
+    uint16_t *q16 = lane->q16 + i * s->d_pad;
+
+    if (s->bf16 && s->type != ERNE_TYPE_Q4) {
+        cpu->kernels.bf16_from_f32(q16, src, scale, s->d); /* d == d_pad */
+        return;
+    }
+    memset(q + s->d, 0, (size_t)(s->d_pad - s->d) * sizeof *q);
+    for (int64_t c = 0; c < s->d; c++)
+        q[c] = src[c] * scale;
+    if (s->type == ERNE_TYPE_Q4)
+        erne_kv_rotate(q, s->d);
+    if (s->bf16)
+        cpu->kernels.bf16_from_f32(q16, q, 1.0f, s->d_pad);
+}
+
 /* For bf16, rows up to whole groups of the kernel's see nothing. */
 static void begin_rows(const struct cpu_backend *cpu, const struct erne_node *node,
                        const struct shape *s, const struct lane *lane,
@@ -197,16 +218,10 @@ static void begin_rows(const struct cpu_backend *cpu, const struct erne_node *no
     for (int64_t i = 0; i < n; i++) {
         const float *q = cpu_row(node->src[ERNE_SRC_X], u->t + i / s->group) +
                          (u->kv_head * s->group + i % s->group) * s->d;
-        float *dst = lane->q + i * s->d_pad, *out = lane->out + i * s->d_pad;
+        float *out = lane->out + i * s->d_pad;
 
         memset(out, 0, (size_t)s->d_pad * sizeof *out);
-        memset(dst + s->d, 0, (size_t)(s->d_pad - s->d) * sizeof *dst);
-        for (int64_t c = 0; c < s->d; c++)
-            dst[c] = q[c] * scale;
-        if (s->type == ERNE_TYPE_Q4)
-            erne_kv_rotate(dst, s->d);
-        if (s->bf16)
-            cpu->kernels.bf16_from_f32(lane->q16 + i * s->d_pad, dst, s->d_pad);
+        take_query(cpu, s, lane, i, q, scale);
         lane->rows[i] = (struct cpu_softmax){ .max = -FLT_MAX, .out = out };
     }
     for (int64_t i = n; s->bf16 && i < round_up(n, CPU_BF16_ROWS); i++) {

@@ -101,7 +101,8 @@ struct cpu_kernels {
                        int64_t n);
     void (*f16_from_f32)(uint16_t *dst, const float *src, int64_t n);
     void (*f32_from_f16)(float *dst, const uint16_t *src, int64_t n);
-    void (*bf16_from_f32)(uint16_t *dst, const float *src, int64_t n);
+    /* dst [n] = scale * src [n] */
+    void (*bf16_from_f32)(uint16_t *dst, const float *src, float scale, int64_t n);
     void (*finish)(const struct cpu_epilogue *e, float acc[ERNE_TILE_ROWS]);
     /* dst [n] += scale * src [n] */
     void (*add_scaled)(float *dst, const float *src, float scale, int64_t n);

@@ -272,7 +272,7 @@ static void round_activations(struct cpu_backend *cpu, uint16_t *dst,
     const struct erne_tensor *x = node->src[ERNE_SRC_X];
     const struct cpu_range rows = cpu_share(n_tok);
     for (int64_t t = rows.first; t < rows.end; t++)
-        cpu->kernels.bf16_from_f32(dst + t * x->dim[1], cpu_row(x, t), x->dim[1]);
+        cpu->kernels.bf16_from_f32(dst + t * x->dim[1], cpu_row(x, t), 1.0f, x->dim[1]);
     cpu_barrier(cpu);
 }
 

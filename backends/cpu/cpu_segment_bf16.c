@@ -25,7 +25,6 @@ struct shape {
 struct lane {
     uint16_t *q;              /* [UNIT_ROWS, d_pad] */
     float *out;               /* [UNIT_ROWS, d_pad] */
-    float *row;               /* [d_pad] */
     struct cpu_softmax *rows; /* [UNIT_ROWS] */
 };
 
@@ -60,7 +59,7 @@ static void round_row(const struct cpu_backend *cpu, uint16_t *dst,
     const int64_t n = row < s->n_rows ? s->d : 0;
 
     if (n > 0)
-        cpu->kernels.bf16_from_f32(dst, cpu_row(x, row) + head * s->d, n);
+        cpu->kernels.bf16_from_f32(dst, cpu_row(x, row) + head * s->d, 1.0f, n);
     memset(dst + n, 0, (size_t)(s->d_pad - n) * sizeof *dst);
 }
 
@@ -122,15 +121,13 @@ static int64_t begin_rows(const struct cpu_backend *cpu, const struct erne_node 
     const float scale = node->params.segment_attention.scale * log2_e;
     const int64_t n = (r->n + CPU_BF16_ROWS - 1) / CPU_BF16_ROWS * CPU_BF16_ROWS;
 
-    memset(lane->row, 0, (size_t)s->d_pad * sizeof *lane->row);
+    memset(lane->q, 0, (size_t)(n * s->d_pad) * sizeof *lane->q);
     memset(lane->out, 0, (size_t)(n * s->d_pad) * sizeof *lane->out);
     for (int64_t i = 0; i < n; i++) {
         const int64_t row = r->row + cpu_min(i, r->n - 1);
         const float *q = cpu_row(node->src[ERNE_SRC_X], row) + r->head * s->d;
 
-        for (int64_t c = 0; c < s->d; c++)
-            lane->row[c] = q[c] * scale;
-        cpu->kernels.bf16_from_f32(lane->q + i * s->d_pad, lane->row, s->d_pad);
+        cpu->kernels.bf16_from_f32(lane->q + i * s->d_pad, q, scale, s->d);
         lane->rows[i] =
             (struct cpu_softmax){ .max = -FLT_MAX, .out = lane->out + i * s->d_pad };
     }
@@ -188,7 +185,6 @@ static struct lane push_lane(struct erne_arena *arena, const struct shape *s)
     return (struct lane){
         .q = erne_arena_push(arena, n * sizeof(uint16_t), 64),
         .out = erne_arena_push(arena, n * sizeof(float), 64),
-        .row = erne_arena_push(arena, (size_t)s->d_pad * sizeof(float), 64),
         .rows = erne_arena_push(arena, UNIT_ROWS * sizeof(struct cpu_softmax), 64),
     };
 }

@@ -182,14 +182,15 @@ static void attend_bf16(struct cpu_softmax *s, const uint16_t *q, int64_t n,
     }
 }
 
-static void bf16_from_f32(uint16_t *dst, const float *src, int64_t n)
+static void bf16_from_f32(uint16_t *dst, const float *src, float scale, int64_t n)
 {
     int64_t i = 0;
-    for (; i + VL <= n; i += VL)
-        _mm256_storeu_si256((__m256i *)(void *)(dst + i),
-                            (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(src + i)));
+    for (; i + VL <= n; i += VL) {
+        const __m512 x = _mm512_mul_ps(_mm512_loadu_ps(src + i), _mm512_set1_ps(scale));
+        _mm256_storeu_si256((__m256i *)(void *)(dst + i), (__m256i)_mm512_cvtneps_pbh(x));
+    }
     for (; i < n; i++)
-        dst[i] = erne_bf16_from_f32(src[i]);
+        dst[i] = erne_bf16_from_f32(scale * src[i]);
 }
 
 void cpu_kernels_init_attend_bf16(struct cpu_kernels *k)

@@ -125,10 +125,10 @@ static void f32_from_f16(float *dst, const uint16_t *src, int64_t n)
         dst[i] = erne_f32_from_f16(src[i]);
 }
 
-static void bf16_from_f32(uint16_t *dst, const float *src, int64_t n)
+static void bf16_from_f32(uint16_t *dst, const float *src, float scale, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        dst[i] = erne_bf16_from_f32(src[i]);
+        dst[i] = erne_bf16_from_f32(scale * src[i]);
 }
 
 /* dst [n] = a [n] */
