@@ -32,7 +32,7 @@ MAX_DIFFERENCE = 0.002
 PPL = r"Final estimate: PPL = ([0-9.]+)"   # of both programs
 PPL_MODEL = r"Mean PPL\(model\) *: *([0-9.]+)"
 KLD = r"Mean    KLD *: *([0-9.]+)"
-SAME_TOP = r"Same top token, % *: *([0-9.]+)"
+SAME_TOP = r"Same top (?:p|token, %) *: *([0-9.]+)"  # llama.cpp's and erne's
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 QUALITY_SCHEMES = ["source", "w8", "w4", "w4-g64", "w4-g32a", "w2"]
 
