@@ -51,12 +51,14 @@ class Limits:
 
 
 class Work:
-    """What a token costs, by the model file: operations and bytes."""
+    """What a token costs, by the model file: bytes when it is decoded, operations in a
+    prompt, of whose last layer all but one token only have keys and values made."""
 
     def __init__(self, erne, file):
         said = json.loads(output([erne, "inspect", "--json", file]))
         model, moe = said["manifest"]["model"], said["manifest"].get("moe")
         self.ops = self.read = 0.0
+        last = f"layers.{model['layers'] - 1}."
         for t in said["tensors"]:
             part = 1.0
             if moe and ".experts." in t["name"]:
@@ -64,7 +66,8 @@ class Work:
             logits = t["name"] in ("embed", "lm_head")
             if t["name"] != "embed" or model["tied_embeddings"]:
                 self.read += part * t["bytes"]
-            if len(t["shape"]) == 2 and not logits:
+            idle = t["name"].startswith(last) and t["name"] != last + "qkv"
+            if len(t["shape"]) == 2 and not logits and not idle:
                 self.ops += 2 * part * t["shape"][0] * t["shape"][1]
         self.rows = 2 * model["layers"] * model["kv_heads"]
         self.dim = model["head_dim"]
