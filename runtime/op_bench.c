@@ -212,7 +212,7 @@ static double node_ops(const struct erne_node *node, const struct erne_step *ste
                ((double)(gate_up->dim[1] * gate_up->dim[2]) +
                 (double)(down->dim[1] * down->dim[2]));
     }
-    if (node->op == ERNE_OP_ATTENTION) /* the last n see those before them and themselves */
+    if (node->op == ERNE_OP_ATTENTION) /* the last see what is before them, too */
         return 4 * n_tok * (step->n_past + step->n_tok - (n_tok - 1) / 2) *
                node->params.attention.n_heads * node->params.attention.head_dim;
     return 0;
