@@ -30,9 +30,10 @@ import tempfile
 
 MAX_DIFFERENCE = 0.002
 PPL = r"Final estimate: PPL = ([0-9.]+)"   # of both programs
-PPL_MODEL = r"Mean PPL\(model\) *: *([0-9.]+)"
+# Of llama.cpp's words and erne's.
+PPL_MODEL = r"Mean PPL\((?:Q|model)\) *: *([0-9.]+)"
 KLD = r"Mean    KLD *: *([0-9.]+)"
-SAME_TOP = r"Same top (?:p|token, %) *: *([0-9.]+)"  # llama.cpp's and erne's
+SAME_TOP = r"Same top (?:p|token, %) *: *([0-9.]+)"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 QUALITY_SCHEMES = ["source", "w8", "w4", "w4-g64", "w4-g32a", "w2"]
 

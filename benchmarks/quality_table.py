@@ -146,6 +146,12 @@ def erne_rows(args, model, n_weights):
              "--chunks", args.chunks])
 
 
+def row(model, name, bits, log):
+    """A line of the table, made at once: a log that lacks something ends the program."""
+    return (f"| {model} | {name} | {bits:.2f} | {number(PPL_MODEL, log):.3f} "
+            f"| {number(KLD, log):.4f} | {number(SAME_TOP, log):.1f} % |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--erne", type=pathlib.Path, required=True)
@@ -168,15 +174,13 @@ def main():
             path, n_weights = widened(args, model)
             if model == "rotated":
                 log = llama_kld(args, path, llama_base(args, "original"))
-                table.append(("rotated", "f32, against the original", 32.0, log))
+                table.append(row("rotated", "f32, against the original", 32.0, log))
             for rows in (llama_rows, erne_rows):
                 for name, bits, log in rows(args, model, n_weights):
-                    table.append((model, name, bits, log))
+                    table.append(row(model, name, bits, log))
     print("\n| model | rounded by | bits a weight | perplexity | KL divergence "
           "| same top token |\n|---|---|---|---|---|---|")
-    for model, name, bits, log in table:
-        print(f"| {model} | {name} | {bits:.2f} | {number(PPL_MODEL, log):.3f} "
-              f"| {number(KLD, log):.4f} | {number(SAME_TOP, log):.1f} % |")
+    print("\n".join(table))
 
 
 if __name__ == "__main__":

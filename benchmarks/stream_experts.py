@@ -51,6 +51,15 @@ def run(args, ram):
         return out.read(), text, usage.ru_maxrss / 1024
 
 
+def beginning(path, n_bytes=2400):
+    """As much of a text as any model's context holds, in a file of its own."""
+    file = tempfile.NamedTemporaryFile()
+    with open(path, "rb") as text:
+        file.write(text.read(n_bytes).decode(errors="ignore").encode())
+    file.flush()
+    return file
+
+
 def number(pattern, text):
     found = re.search(pattern, text)
     return float(found.group(1)) if found else 0.0
@@ -62,10 +71,13 @@ def main():
     parser.add_argument("--erne", default="build/release/erne")
     parser.add_argument("--ram", action="append",
                         help="as erne's; may be given several times")
-    parser.add_argument("-f", "--file", default="README.md", help="the prompt's text")
+    parser.add_argument("-f", "--file", default="README.md",
+                        help="the prompt's text, of which 2400 bytes are taken")
     parser.add_argument("-n", type=int, default=32, help="tokens to generate")
     parser.add_argument("-t", "--threads", type=int, default=2)
     args = parser.parse_args()
+    prompt = beginning(args.file)
+    args.file = prompt.name
     size = os.path.getsize(args.model)
     limits = args.ram or [f"{size // 2 >> 20}M"]
     rate = disk_rate(args.model)

@@ -94,8 +94,10 @@ void pf_pages_large(void *pages, size_t n_bytes);
 void pf_pages_discard(void *pages, size_t n_bytes);
 size_t pf_page_size(void);
 
-/* Bytes of memory in the machine; most that this process has held; 0 if unknown. */
+/* Bytes of memory in the machine; that this process holds; most that it has held; 0 if
+ * unknown. */
 uint64_t pf_memory_total(void);
+uint64_t pf_memory_now(void);
 uint64_t pf_memory_peak(void);
 
 /* --------------------------------------------------------------- threads */

@@ -31,7 +31,7 @@ struct opening {
     void *hook;
     struct erne_error *err;
     const char *cache_dir;  /* is there; NULL: none */
-    uint64_t program_bytes; /* that the process took before the model */
+    uint64_t program_bytes; /* that the process takes before the model */
 };
 
 static bool is_device(const struct erne_backend_fns *fns)
@@ -305,6 +305,9 @@ static int check_hashes(const struct erne_engine *e, struct erne_error *err)
     return 0;
 }
 
+/* What the program grows by when it computes: pages of code and of libraries. */
+enum { GROWTH_BYTES = 8 << 20 };
+
 /* Only where memory is limited: by the caller, else by the device of the file. */
 static int open_experts(struct erne_engine *e, const struct opening *o)
 {
@@ -315,8 +318,8 @@ static int open_experts(struct erne_engine *e, const struct opening *o)
 
     if (limit == 0 || !e->file.file)
         return 0;
-    return erne_expert_cache_open(&e->experts, &e->file, limit, o->program_bytes + tables,
-                                  o->err);
+    return erne_expert_cache_open(&e->experts, &e->file, limit,
+                                  o->program_bytes + GROWTH_BYTES + tables, o->err);
 }
 
 /* What follows once the file is open; its errors do not name the file. */
@@ -365,7 +368,7 @@ int erne_engine_open_on(struct erne_engine **out, const char *path,
                                .list = list,
                                .hook = hook,
                                .err = err,
-                               .program_bytes = pf_memory_peak() };
+                               .program_bytes = pf_memory_now() };
     struct erne_engine *e;
     int st;
 

@@ -53,9 +53,10 @@ uint64_t pf_memory_total(void)
     return n_pages > 0 ? (uint64_t)n_pages * pf_page_size() : 0;
 }
 
-uint64_t pf_memory_peak(void)
+/* A line of /proc/self/status, in KiB there. Not getrusage, whose peak starts with what
+ * the parent held before exec. */
+static uint64_t status_bytes(const char *name)
 {
-    /* Not getrusage: its figure starts with what the parent held before exec. */
     FILE *status = fopen("/proc/self/status", "r");
     char line[128];
     uint64_t kib = 0;
@@ -63,8 +64,18 @@ uint64_t pf_memory_peak(void)
     if (!status)
         return 0;
     while (kib == 0 && fgets(line, sizeof(line), status))
-        if (strncmp(line, "VmHWM:", strlen("VmHWM:")) == 0)
-            kib = strtoull(line + strlen("VmHWM:"), NULL, 10);
+        if (strncmp(line, name, strlen(name)) == 0)
+            kib = strtoull(line + strlen(name), NULL, 10);
     fclose(status);
     return kib * 1024;
+}
+
+uint64_t pf_memory_now(void)
+{
+    return status_bytes("VmRSS:");
+}
+
+uint64_t pf_memory_peak(void)
+{
+    return status_bytes("VmHWM:");
 }

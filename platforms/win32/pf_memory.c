@@ -53,11 +53,22 @@ uint64_t pf_memory_total(void)
     return GlobalMemoryStatusEx(&memory) ? memory.ullTotalPhys : 0;
 }
 
-uint64_t pf_memory_peak(void)
+/* All zeros where the system does not say. */
+static PROCESS_MEMORY_COUNTERS memory_counters(void)
 {
     PROCESS_MEMORY_COUNTERS counters = { .cb = sizeof(counters) };
 
     if (!GetProcessMemoryInfo(GetCurrentProcess(), &counters, sizeof(counters)))
-        return 0;
-    return counters.PeakWorkingSetSize;
+        return (PROCESS_MEMORY_COUNTERS){ 0 };
+    return counters;
+}
+
+uint64_t pf_memory_now(void)
+{
+    return memory_counters().WorkingSetSize;
+}
+
+uint64_t pf_memory_peak(void)
+{
+    return memory_counters().PeakWorkingSetSize;
 }

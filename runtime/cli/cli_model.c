@@ -64,8 +64,9 @@ static bool is_auto(const struct cli_args *args)
     return !args->engine.device && (!backend || strcmp(backend, "auto") == 0);
 }
 
-/* Measures a model that is new here, where there is a choice, and opens it again. That
- * this does not work is no reason not to run. */
+/* Measures a model that is new here, where there is a choice, and opens it again: also
+ * where memory is limited, of which drivers that were loaded to look for devices leave
+ * less. That this does not work is no reason not to run. */
 static int tune_at_start(struct cli_model *model, const struct cli_args *args,
                          const char *path, struct erne_error *err)
 {
@@ -92,7 +93,7 @@ static int tune_at_start(struct cli_model *model, const struct cli_args *args,
         return cli_fail(err, st, "%s", why.text);
     if (st < 0)
         cli_log((void *)&args->verbose, ERNE_LOG_DEBUG, why.text);
-    if (!said)
+    if (!said && erne_engine_expert_stats(model->engine).ram_bytes == 0)
         return ERNE_OK;
     erne_engine_close(&model->engine);
     return erne_engine_open(&model->engine, path, &args->engine, err);

@@ -230,6 +230,8 @@ static void test_pages(void **state)
     assert_null(pf_pages_alloc(SIZE_MAX - page));
 
     assert_true(pf_memory_total() > pf_memory_peak());
+    assert_true(pf_memory_peak() >= pf_memory_now());
+    assert_true(pf_memory_now() > 0);
 }
 
 static void write_twice(void *arg, void *out)
