@@ -169,10 +169,11 @@ static void fill_moe(const struct erne_node *node, const struct erne_step *step,
 {
     const struct erne_tensor *weights = node->src[ERNE_SRC_WEIGHTS];
     const int32_t n_used = node->params.moe_ffn.n_used;
+    const int64_t n_rows = erne_tensor_rows(weights, step);
 
-    for (int32_t t = 0; t < step->n_tok; t++) {
+    for (int64_t t = 0; t < n_rows; t++) {
         float *row = (float *)weights->data + t * weights->stride;
-        int32_t left = n_used - (t > 0 && t == step->n_tok - 1);
+        int32_t left = n_used - (t > 0 && t == n_rows - 1);
 
         memset(row, 0, (size_t)weights->dim[1] * sizeof(*row));
         while (left > 0) {

@@ -151,7 +151,14 @@ static void describe_node(char text[SHAPE_MAX], const struct erne_node *node,
 static double rows_bytes(const struct erne_tensor *t, const struct erne_step *step)
 {
     return (double)erne_tensor_rows(t, step) * (double)erne_tensor_cols(t) *
-           (t->type == ERNE_TYPE_F16 ? 2 : 4);
+           (double)erne_type_bytes(t->type);
+}
+
+/* Of a cache [pages, heads, positions, row length]: what n positions take. */
+static double cache_bytes(const struct erne_tensor *cache, double n)
+{
+    return n * (double)(cache->dim[1] * cache->dim[3]) *
+           (double)erne_type_bytes(cache->type);
 }
 
 /* Experts that tokens use, when each takes n_used at random. */
@@ -166,16 +173,17 @@ static double experts_used(const struct erne_tensor *bank, double n_tok, double 
 static double input_bytes(const struct erne_node *node, int i, const struct erne_step *s)
 {
     const struct erne_tensor *t = node->src[i];
-    const double n_tok = s->n_tok;
+    const double n_rows = (double)erne_tensor_rows(node->src[ERNE_SRC_X], s);
 
     if (t->type == ERNE_TYPE_BANK)
-        return experts_used(t, n_tok, node->params.moe_ffn.n_used) *
+        return experts_used(t, n_rows, node->params.moe_ffn.n_used) *
                (double)t->bank->planes.total_bytes;
     if (node->op == ERNE_OP_EMBED && i == ERNE_SRC_W)
-        return n_tok * (double)t->planes.total_bytes / (double)t->dim[0];
+        return n_rows * (double)t->planes.total_bytes / (double)t->dim[0];
+    if (node->op == ERNE_OP_GATHER_ROWS && i == ERNE_SRC_X)
+        return rows_bytes(node->dst, s);
     if (t->mem == ERNE_MEM_STATE && node->op == ERNE_OP_ATTENTION) /* up to the token */
-        return (double)(s->n_past + s->n_tok) * (double)(t->dim[1] * t->dim[3]) *
-               (t->type == ERNE_TYPE_F16 ? 2 : 4);
+        return cache_bytes(t, (double)(s->n_past + s->n_tok));
     if (t->mem == ERNE_MEM_STATE) /* kv_append: only written */
         return 0;
     return t->type == ERNE_TYPE_WEIGHT ? (double)t->planes.total_bytes : rows_bytes(t, s);
@@ -183,10 +191,8 @@ static double input_bytes(const struct erne_node *node, int i, const struct erne
 
 static double node_bytes(const struct erne_node *node, const struct erne_step *step)
 {
-    double n = node->dst->mem == ERNE_MEM_STATE
-                   ? rows_bytes(node->src[ERNE_SRC_X], step) / 4 *
-                         (node->dst->type == ERNE_TYPE_F16 ? 2 : 4)
-                   : rows_bytes(node->dst, step);
+    double n = node->dst->mem == ERNE_MEM_STATE ? cache_bytes(node->dst, step->n_tok)
+                                                : rows_bytes(node->dst, step);
 
     for (int i = 0; i < ERNE_MAX_SRC; i++)
         if (node->src[i])
@@ -197,23 +203,23 @@ static double node_bytes(const struct erne_node *node, const struct erne_step *s
 /* Of matrix products and attention; the others are a matter of bytes. */
 static double node_ops(const struct erne_node *node, const struct erne_step *step)
 {
-    const double n_tok = (double)erne_tensor_rows(node->src[ERNE_SRC_X], step);
+    const double n_rows = (double)erne_tensor_rows(node->src[ERNE_SRC_X], step);
 
     if (node->op == ERNE_OP_MATMUL) {
         const struct erne_tensor *w = node->src[ERNE_SRC_W];
 
-        return 2 * n_tok * (double)w->dim[0] * (double)w->dim[1];
+        return 2 * n_rows * (double)w->dim[0] * (double)w->dim[1];
     }
     if (node->op == ERNE_OP_MOE_FFN) {
         const struct erne_tensor *gate_up = node->src[ERNE_SRC_GATE_UP];
         const struct erne_tensor *down = node->src[ERNE_SRC_DOWN];
 
-        return 2 * n_tok * node->params.moe_ffn.n_used *
+        return 2 * n_rows * node->params.moe_ffn.n_used *
                ((double)(gate_up->dim[1] * gate_up->dim[2]) +
                 (double)(down->dim[1] * down->dim[2]));
     }
     if (node->op == ERNE_OP_ATTENTION) /* the last see what is before them, too */
-        return 4 * n_tok * (step->n_past + step->n_tok - (n_tok - 1) / 2) *
+        return 4 * n_rows * (step->n_past + step->n_tok - (n_rows - 1) / 2) *
                node->params.attention.n_heads * node->params.attention.head_dim;
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "tests/support/unit.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/engine.h"
@@ -10,13 +11,15 @@
 #include "tests/support/tiny_model.h"
 
 static const char path[] = "test_op_bench.erne";
+static const char moe_path[] = "test_op_bench.moe.erne";
 
 static int setup(void **state)
 {
     const struct erne_model_desc desc = tiny_model_desc();
 
     (void)state;
-    return tiny_model_write(path, &desc, "w4-g32", 5, NULL);
+    return tiny_model_write(path, &desc, "w4-g32", 5, NULL) < 0 ||
+           tiny_model_convert(moe_path, ERNE_TEST_GOLDEN "/moe", "w8", NULL) < 0;
 }
 
 static struct erne_engine *open_on(const char *backend, struct shadow_config *config)
@@ -120,6 +123,86 @@ static void test_kv_types(void **state)
     }
     erne_engine_close(&engines[0]);
     erne_engine_close(&engines[1]);
+}
+
+/* The work of a prefill step's operators, for all its tokens and for its last. */
+struct work {
+    int n_attention, n_moe, n_gather;
+    const struct erne_model_desc *desc;
+    const struct erne_op_bench_opts *opts;
+    double row_bytes;    /* of a cache, a position and head */
+    double moe_bytes[2]; /* for one token, for all */
+};
+
+static void check_attention(const struct work *w, const struct erne_op_timing *t, int n)
+{
+    const struct erne_model_desc *d = w->desc;
+    const int n_seen = w->opts->n_past + w->opts->n_prefill;
+    const double cache = 2.0 * n_seen * d->n_kv_heads * w->row_bytes;
+    const double rows = 8.0 * n * d->n_heads * d->head_dim; /* queries and results */
+    double n_scores = 0;
+
+    for (int i = 0; i < n; i++)
+        n_scores += n_seen - i;
+    assert_true(t->n_ops == 4 * n_scores * d->n_heads * d->head_dim);
+    assert_true(t->n_bytes >= cache + rows);
+    assert_true(t->n_bytes < cache + rows + 4 * n + 64); /* positions and pages */
+}
+
+static int weigh(void *user, const struct erne_op_timing *t)
+{
+    struct work *w = user;
+    const struct erne_moe_desc *moe = &w->desc->moe;
+    int n = 0;
+
+    if (strcmp(t->phase, "prefill") != 0 || sscanf(t->shape, "[%d,", &n) != 1)
+        return 0;
+    assert_true(n == 1 || n == w->opts->n_prefill);
+    if (strcmp(t->op, "attention") == 0) {
+        w->n_attention++;
+        check_attention(w, t, n);
+    } else if (strcmp(t->op, "moe_ffn") == 0) {
+        const double n_codes = 3.0 * w->desc->n_embd * moe->n_ff * moe->n_used;
+
+        w->n_moe++;
+        w->moe_bytes[n > 1] = t->n_bytes;
+        assert_true(t->n_ops >= 2 * n * n_codes);
+    } else if (strcmp(t->op, "gather_rows") == 0) {
+        w->n_gather++;
+        assert_true(t->n_bytes < 2 * 4.0 * w->desc->n_heads * w->desc->head_dim + 64);
+    }
+    return 0;
+}
+
+static void test_work(void **state)
+{
+    static const struct {
+        const char *name;
+        int bytes, scale; /* of a number, and of a row beside it */
+    } types[] = { { "f32", 4, 0 }, { "f16", 2, 0 }, { "q8", 1, 2 } };
+    struct erne_op_bench_opts opts = quick();
+    struct erne_engine_opts eo = erne_engine_opts_default();
+    struct erne_engine *engine = NULL;
+    struct erne_error err;
+
+    (void)state;
+    opts.check_only = true;
+    eo.backend = "reference";
+    assert_int_equal(erne_engine_open(&engine, moe_path, &eo, &err), 0);
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(types); i++) {
+        struct work work = { .desc = &engine->file.desc, .opts = &opts };
+
+        opts.kv_type = types[i].name;
+        work.row_bytes = work.desc->head_dim * types[i].bytes + types[i].scale;
+        if (erne_op_bench(&engine, 1, &opts, weigh, &work, &err) != 0)
+            fail_msg("%s", err.text);
+        /* Of all rows and of the last; queries and the residual stream. */
+        assert_int_equal(work.n_attention, 2);
+        assert_int_equal(work.n_moe, 2);
+        assert_true(work.moe_bytes[1] > 2 * work.moe_bytes[0]);
+        assert_int_equal(work.n_gather, 2);
+    }
+    erne_engine_close(&engine);
 }
 
 static void test_wrong(void **state)
@@ -226,7 +309,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_right),     cmocka_unit_test(test_kv_types),
-        cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_work),      cmocka_unit_test(test_wrong),
         cmocka_unit_test(test_declined),  cmocka_unit_test(test_lost),
         cmocka_unit_test(test_bad_calls), cmocka_unit_test(test_limits),
     };
