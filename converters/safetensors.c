@@ -226,10 +226,25 @@ static int load_header(struct shard *shard, json_t **header, struct erne_error *
     return st;
 }
 
+/* The format leaves no bytes unnamed: with more of them the file has another length than
+ * its header was written for. data_end: of the last tensor; 0: there is none. */
+static int check_end(const struct shard *shard, uint64_t data_end, struct erne_error *err)
+{
+    const struct source_file *f = &shard->src->files[shard->file];
+    const uint64_t n_data = f->n_bytes - shard->data_start;
+
+    if (data_end > 0 && data_end < n_data)
+        return erne_fail(err, ERNE_EFORMAT,
+                         "%s: %" PRIu64 " bytes behind the last tensor", f->path,
+                         n_data - data_end);
+    return ERNE_OK;
+}
+
 static int read_shard(struct shard *shard, const char *path, struct erne_error *err)
 {
     json_t *header = NULL, *entry;
     const char *name;
+    uint64_t data_end = 0;
     int st = ERNE_OK;
 
     ERNE_TRY(source_add_file(shard->src, path, err));
@@ -239,12 +254,17 @@ static int read_shard(struct shard *shard, const char *path, struct erne_error *
     {
         if (strcmp(name, "__metadata__") == 0)
             continue;
+        const json_t *range = json_object_get(entry, "data_offsets");
+        const json_int_t end = json_integer_value(json_array_get(range, 1));
+
+        if (end > 0 && (uint64_t)end > data_end)
+            data_end = (uint64_t)end;
         st = read_tensor(shard, name, entry, err);
         if (st < 0)
             break;
     }
     json_decref(header);
-    return st;
+    return st < 0 ? st : check_end(shard, data_end, err);
 }
 
 /* ----------------------------------------------------------------- shards */

@@ -429,6 +429,8 @@ static void test_malformed_headers_are_refused(void **state)
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},"
           "\"b\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[12,28]}}",
           0, 28, ERNE_EFORMAT, "overlap" },
+        { TENSOR("\"F32\"", "[4]", "[0,16]"), 0, 20, ERNE_EFORMAT,
+          "4 bytes behind the last tensor" },
     };
 
     (void)state;
