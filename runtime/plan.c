@@ -411,7 +411,8 @@ static int run_watched(const struct erne_plan *plan, const struct erne_leg *leg,
 
     for (size_t i = 0; i < leg->n_nodes; i++) {
         plan->watch->see(plan->watch->user, nodes[i], step);
-        ERNE_TRY(leg->be->fns->run(leg->be, nodes + i, 1, step));
+        if (nodes[i]->dst != plan->idle)
+            ERNE_TRY(leg->be->fns->run(leg->be, nodes + i, 1, step));
     }
     return ERNE_OK;
 }

@@ -26,6 +26,8 @@ struct erne_plan {
     struct erne_itinerary route;
     struct erne_backend *failed; /* after a failure: whose it was, if a backend's */
     const struct erne_watch *watch; /* NULL: nobody; else nodes run one by one */
+    const struct erne_tensor *idle; /* then: a result that nobody reads, whose node is
+                                       seen and does not run; or NULL */
 };
 
 /* backends: opened, best first, ends with NULL; a device without room for a step is left

@@ -281,17 +281,19 @@ static int run_step(struct erne_session *s, const int32_t *tokens, int32_t n,
 {
     struct erne_phase *phase = n == 1 ? &s->decode : &s->prefill;
     const size_t n_vocab = (size_t)s->engine->file.desc.n_vocab;
-    /* Who watches is to see all rows of the last layer, too. */
-    const bool every_row = logits || phase->plan.watch;
-    const struct erne_step step = {
-        .n_tok = n, .n_out = every_row ? n : 1, .n_past = n_past, .cancel = &s->cancel
-    };
+    /* Who watches is to see all rows of the last layer, too, but reads no logits. */
+    const bool watched = !logits && phase->plan.watch;
+    const struct erne_step step = { .n_tok = n,
+                                    .n_out = logits || watched ? n : 1,
+                                    .n_past = n_past,
+                                    .cancel = &s->cancel };
     const float *rows = phase->io.logits->data;
 
+    phase->plan.idle = watched ? phase->io.logits : NULL;
     ERNE_TRY(erne_phase_run(s, phase, tokens, &step, err));
     if (logits)
         memcpy(logits, rows, (size_t)n * n_vocab * sizeof(*logits));
-    s->last_logits = rows + (size_t)(step.n_out - 1) * n_vocab;
+    s->last_logits = watched ? NULL : rows + (size_t)(step.n_out - 1) * n_vocab;
     return erne_session_draft_step(s, phase, n_past, n, err);
 }
 

@@ -14,7 +14,9 @@ struct erne_watch {
 };
 
 /* Lets it see the steps of more than one token, or all in a session for single ones;
- * answers their graph. watch is kept, and must live as long as the session is used. */
+ * answers their graph. watch is kept, and must live as long as the session is used. Where
+ * no logits of all tokens are asked for, these steps give none: all tokens go through the
+ * last layer, and their logits would take more memory than the rest. */
 const struct erne_graph *erne_session_watch(struct erne_session *session,
                                             const struct erne_watch *watch);
 

@@ -45,8 +45,8 @@ struct erne_expert_load {
 };
 
 /* Evaluates tokens [n] behind those of the session, and calls visit for every bank that
- * took any of them; nothing is done for a model without experts. Its first non-zero
- * answer, or 0; fails as erne_session_eval. */
+ * took any of them; nothing is done for a model without experts. There are no logits
+ * afterwards. Its first non-zero answer, or 0; fails as erne_session_eval. */
 ERNE_API int erne_session_expert_load(struct erne_session *session, const int32_t *tokens,
                                       size_t n,
                                       int (*visit)(void *user,

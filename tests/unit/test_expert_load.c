@@ -8,6 +8,7 @@
 
 #include "platforms/platform.h"
 #include "runtime/engine.h"
+#include "runtime/session.h"
 #include "tests/support/shadow.h"
 #include "tests/support/tiny_model.h"
 
@@ -57,6 +58,17 @@ static int keep(void *user, const struct erne_expert_load *load)
     return 0;
 }
 
+/* Whether memory is as new where a phase leaves logits, if no device does. */
+static bool has_no_logits(const struct erne_phase *phase)
+{
+    const struct erne_tensor *t = phase->max_tokens > 0 ? phase->io.logits : NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; t && i < t->n_bytes; i++)
+        n += ((const uint8_t *)t->data)[i] != 0;
+    return n == 0;
+}
+
 /* Of n different tokens, in steps of n_batch. */
 static struct loads measure(struct erne_engine *engine, size_t n, int n_batch)
 {
@@ -75,8 +87,12 @@ static struct loads measure(struct erne_engine *engine, size_t n, int n_batch)
         erne_session_expert_load(session, tokens, n, keep, &loads, &err) < 0)
         fail_msg("%s", err.text);
     assert_int_equal(erne_session_n_past(session), n);
+    assert_null(erne_session_logits(session));
+    assert_true(erne_backend_is_device(engine->backends[ERNE_PHASE_PREFILL][0]) ||
+                (has_no_logits(&session->prefill) && has_no_logits(&session->decode)));
     /* Nobody watches any more. */
     assert_int_equal(erne_session_eval(session, tokens, 1, NULL, &err), 0);
+    assert_non_null(erne_session_logits(session));
     erne_session_destroy(&session);
     return loads;
 }
