@@ -33,7 +33,7 @@ for scheme in w4; do
     start=$count
     count -p 64 -n 34
     echo "decode-$scheme,$(((count - start) / 32))" >>"$scratch/counts"
-    count -p 64,64 -n 2
+    count -p 128 -n 2
     echo "prefill-$scheme,$(((count - start) / 64))" >>"$scratch/counts"
 done
 
@@ -60,6 +60,8 @@ while IFS=, read -r work n; do
     check '[ -n "$want" ]' "no baseline of $work"
     check '[ $((n * 100)) -le $((want * (100 + tolerance))) ]' \
         "$work: $n instructions, the baseline has $want"
+    check '[ $((n * 2)) -ge "$want" ]' \
+        "$work: only $n of $want instructions: renew the baseline, or nothing is counted"
     echo "$work: $n instructions, baseline $want"
 done <"$scratch/counts"
 finish
