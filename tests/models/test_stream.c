@@ -12,6 +12,7 @@
 #include "tests/models/golden.h"
 
 enum { N_SINGLE = 3 }; /* tokens at the end that come one by one */
+enum { CHUNK = 7 };    /* where only last tokens' logits are asked for */
 
 static const uint64_t plenty = (uint64_t)1 << 40;
 
@@ -58,6 +59,21 @@ static void eval(const struct golden *g, struct erne_session *session, float *lo
         fail_msg("%s", err.text);
 }
 
+/* Only those of the last token of each chunk, for which the last layer needs few experts;
+ * the other rows are left as they are. */
+static void eval_last(const struct golden *g, struct erne_session *session, float *logits)
+{
+    struct erne_error err = { 0 };
+
+    for (size_t done = 0, n; done < g->n_tokens; done += n) {
+        n = CHUNK < g->n_tokens - done ? CHUNK : g->n_tokens - done;
+        if (erne_session_eval(session, g->tokens + done, n, NULL, &err) < 0)
+            fail_msg("%s", err.text);
+        memcpy(logits + (done + n - 1) * g->n_vocab, erne_session_logits(session),
+               g->n_vocab * sizeof(*logits));
+    }
+}
+
 /* Leaves memory for one of `part` experts, as something else takes the rest. */
 static void squeeze(struct erne_engine *engine, uint64_t part)
 {
@@ -70,8 +86,9 @@ static void squeeze(struct erne_engine *engine, uint64_t part)
     assert_int_equal(erne_engine_expert_stats(engine).capacity, stats.n_bytes / part);
 }
 
-/* part 0: without a limit */
-static void run(const struct golden *g, int n_threads, uint64_t part, float *logits)
+/* part 0: without a limit; last: as eval_last */
+static void run(const struct golden *g, int n_threads, uint64_t part, bool last,
+                float *logits)
 {
     struct erne_engine *engine = engine_open(g, n_threads, part ? plenty : 0);
     struct erne_session *session = session_open(g, engine);
@@ -79,7 +96,7 @@ static void run(const struct golden *g, int n_threads, uint64_t part, float *log
 
     if (part > 0)
         squeeze(engine, part);
-    eval(g, session, logits);
+    (last ? eval_last : eval)(g, session, logits);
     stats = erne_engine_expert_stats(engine);
     print_message("1 of %d experts, %d threads: %llu of %llu found, %llu bytes read\n",
                   (int)part, n_threads, (unsigned long long)stats.n_hits,
@@ -94,23 +111,32 @@ static void run(const struct golden *g, int n_threads, uint64_t part, float *log
     erne_engine_close(&engine);
 }
 
-static void test_same_bits(void **state)
+static void check_same_bits(const struct golden *g, bool last)
 {
-    const struct golden *g = *state;
     const size_t n_bytes = g->n_tokens * g->n_vocab * sizeof(float);
-    float *want = malloc(n_bytes), *got = malloc(n_bytes);
+    float *want = calloc(1, n_bytes), *got = malloc(n_bytes);
 
     assert_non_null(want);
     assert_non_null(got);
-    run(g, 1, 0, want);
+    run(g, 1, 0, last, want);
     for (int n_threads = 1; n_threads <= 2; n_threads++)
         for (uint64_t part = 1; part <= 3; part++) {
             memset(got, 0, n_bytes);
-            run(g, n_threads, part, got);
+            run(g, n_threads, part, last, got);
             assert_memory_equal(got, want, n_bytes);
         }
     free(want);
     free(got);
+}
+
+static void test_same_bits(void **state)
+{
+    check_same_bits(*state, false);
+}
+
+static void test_last_rows(void **state)
+{
+    check_same_bits(*state, true);
 }
 
 /* What is taken comes back, and too little is refused with figures. */
@@ -155,6 +181,7 @@ int main(int argc, char **argv)
     golden_convert(&g, "w4");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_same_bits, &g),
+        cmocka_unit_test_prestate(test_last_rows, &g),
         cmocka_unit_test_prestate(test_claims, &g),
         cmocka_unit_test_prestate(test_too_little, &g),
     };
