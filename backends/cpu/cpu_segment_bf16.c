@@ -51,15 +51,16 @@ static struct shape shape_of(const struct erne_node *node, int64_t n_rows)
 
 /* --------------------------------------------------------------- layout */
 
-/* A head's part of a row in bf16, padded with zeros; rows past the last are zeros. */
+/* A head's part of a row times the scale in bf16, padded with zeros; rows past the last
+ * are zeros. */
 static void round_row(const struct cpu_backend *cpu, uint16_t *dst,
                       const struct erne_tensor *x, const struct shape *s, int64_t row,
-                      int64_t head)
+                      int64_t head, float scale)
 {
     const int64_t n = row < s->n_rows ? s->d : 0;
 
     if (n > 0)
-        cpu->kernels.bf16_from_f32(dst, cpu_row(x, row) + head * s->d, 1.0f, n);
+        cpu->kernels.bf16_from_f32(dst, cpu_row(x, row) + head * s->d, scale, n);
     memset(dst + n, 0, (size_t)(s->d_pad - n) * sizeof *dst);
 }
 
@@ -69,7 +70,7 @@ static void pack_keys(const struct cpu_backend *cpu, uint16_t *dst,
                       int64_t head, uint16_t *buf)
 {
     for (int64_t i = 0; i < ERNE_TILE_ROWS; i++) {
-        round_row(cpu, buf, node->src[ERNE_SRC_K], s, row + i, head);
+        round_row(cpu, buf, node->src[ERNE_SRC_K], s, row + i, head, 1.0f);
         for (int64_t c = 0; c < s->d_pad; c += 2)
             memcpy(dst + (c / 2 * ERNE_TILE_ROWS + i) * 2, buf + c, 2 * sizeof *buf);
     }
@@ -83,8 +84,8 @@ static void pack_values(const struct cpu_backend *cpu, uint16_t *dst,
     uint16_t *next = buf + s->d_pad;
 
     for (int64_t i = 0; i < ERNE_TILE_ROWS; i += 2, dst += 2 * s->d_pad) {
-        round_row(cpu, buf, node->src[ERNE_SRC_V], s, row + i, head);
-        round_row(cpu, next, node->src[ERNE_SRC_V], s, row + i + 1, head);
+        round_row(cpu, buf, node->src[ERNE_SRC_V], s, row + i, head, 1.0f);
+        round_row(cpu, next, node->src[ERNE_SRC_V], s, row + i + 1, head, 1.0f);
         for (int64_t c = 0; c < s->d_pad; c++) {
             dst[2 * c] = buf[c];
             dst[2 * c + 1] = next[c];
@@ -121,13 +122,12 @@ static int64_t begin_rows(const struct cpu_backend *cpu, const struct erne_node 
     const float scale = node->params.segment_attention.scale * log2_e;
     const int64_t n = (r->n + CPU_BF16_ROWS - 1) / CPU_BF16_ROWS * CPU_BF16_ROWS;
 
-    memset(lane->q, 0, (size_t)(n * s->d_pad) * sizeof *lane->q);
     memset(lane->out, 0, (size_t)(n * s->d_pad) * sizeof *lane->out);
     for (int64_t i = 0; i < n; i++) {
         const int64_t row = r->row + cpu_min(i, r->n - 1);
-        const float *q = cpu_row(node->src[ERNE_SRC_X], row) + r->head * s->d;
 
-        cpu->kernels.bf16_from_f32(lane->q + i * s->d_pad, q, scale, s->d);
+        round_row(cpu, lane->q + i * s->d_pad, node->src[ERNE_SRC_X], s, row, r->head,
+                  scale);
         lane->rows[i] =
             (struct cpu_softmax){ .max = -FLT_MAX, .out = lane->out + i * s->d_pad };
     }
