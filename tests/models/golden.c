@@ -177,7 +177,6 @@ void golden_last_rows(const struct golden *g, struct erne_session *session, size
                       float *logits)
 {
     struct erne_error err = { 0 };
-    golden_add_media(g, session);
     for (size_t i = 0, n; i < g->n_tokens; i += n) {
         n = chunk > 0 && chunk < g->n_tokens - i ? chunk : g->n_tokens - i;
         if (erne_session_eval(session, g->tokens + i, n, NULL, &err) != 0)

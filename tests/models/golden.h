@@ -40,8 +40,9 @@ void golden_convert(const struct golden *g, const char *scheme);
 struct erne_session *golden_session(struct erne_engine *engine,
                                     struct erne_session_opts opts);
 void golden_add_media(const struct golden *g, struct erne_session *session);
-/* The prompt with its media, `chunk` tokens at a time (0: all at once), of which only the
- * last one's logits are asked for: they replace its row of logits [n_tokens, n_vocab]. */
+/* The prompt, its media added before, `chunk` tokens at a time (0: all at once), of which
+ * only the last one's logits are asked for: they replace its row of logits [n_tokens,
+ * n_vocab]. */
 void golden_last_rows(const struct golden *g, struct erne_session *session, size_t chunk,
                       float *logits);
 

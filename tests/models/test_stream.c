@@ -63,15 +63,7 @@ static void eval(const struct golden *g, struct erne_session *session, float *lo
  * the other rows are left as they are. */
 static void eval_last(const struct golden *g, struct erne_session *session, float *logits)
 {
-    struct erne_error err = { 0 };
-
-    for (size_t done = 0, n; done < g->n_tokens; done += n) {
-        n = CHUNK < g->n_tokens - done ? CHUNK : g->n_tokens - done;
-        if (erne_session_eval(session, g->tokens + done, n, NULL, &err) < 0)
-            fail_msg("%s", err.text);
-        memcpy(logits + (done + n - 1) * g->n_vocab, erne_session_logits(session),
-               g->n_vocab * sizeof(*logits));
-    }
+    golden_last_rows(g, session, CHUNK, logits);
 }
 
 /* Leaves memory for one of `part` experts, as something else takes the rest. */
