@@ -102,7 +102,7 @@ static void pack(const struct cpu_backend *cpu, uint16_t *packed,
     const struct cpu_range share = cpu_share(n_heads * s->n_tiles);
 
     for (int64_t i = share.first; i < share.end; i++) {
-        const int64_t head = i / s->n_tiles, row = i % s->n_tiles * ERNE_TILE_ROWS;
+        const int64_t head = i % n_heads, row = i / n_heads * ERNE_TILE_ROWS;
         uint16_t *k = packed + 2 * head * s->head_len + row * s->d_pad;
 
         pack_keys(cpu, k, node, s, row, first + head, buf);
