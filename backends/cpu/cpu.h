@@ -65,19 +65,13 @@ static inline int64_t cpu_max(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* For both ways to attend inside segments, in cpu_segment.c. Of the queries row .. end,
- * how many from row on see what it sees; bounds: [P, 2]. */
-int64_t cpu_same_segment(const int32_t *bounds, int64_t row, int64_t end);
-/* dst [d]: what a softmax has summed, over its total. */
-void cpu_softmax_end(float *dst, const struct cpu_softmax *s, int64_t d);
-
 /* Implementations, by the file that has them. */
 extern const struct erne_op_impl cpu_embed, cpu_rms_norm, cpu_layer_norm, cpu_rope,
     cpu_kv_append, cpu_gather_rows, cpu_scatter_rows;        /* cpu_rows.c */
 extern const struct erne_op_impl cpu_moe_route, cpu_moe_ffn; /* cpu_moe.c */
 extern const struct erne_op_impl cpu_attention;              /* cpu_attention.c */
-extern const struct erne_op_impl cpu_segment_attention;      /* cpu_segment.c */
 extern const struct erne_op_impl cpu_segment_bf16;           /* cpu_segment_bf16.c */
+extern const struct erne_op_impl cpu_segment_f32;            /* cpu_segment_f32.c */
 extern const struct erne_op_impl cpu_matmul_float, cpu_matmul_int; /* cpu_matmul.c */
 extern const struct erne_op_impl cpu_matmul_onednn;                /* cpu_onednn.c */
 

@@ -211,7 +211,7 @@ static const struct erne_op_impl *const rope[] = { &cpu_rope, NULL };
 static const struct erne_op_impl *const kv_append[] = { &cpu_kv_append, NULL };
 static const struct erne_op_impl *const attention[] = { &cpu_attention, NULL };
 static const struct erne_op_impl *const segment_attention[] = { &cpu_segment_bf16,
-                                                                &cpu_segment_attention,
+                                                                &cpu_segment_f32,
                                                                 NULL };
 static const struct erne_op_impl *const gather_rows[] = { &cpu_gather_rows, NULL };
 static const struct erne_op_impl *const scatter_rows[] = { &cpu_scatter_rows, NULL };
