@@ -258,6 +258,23 @@ static int fail_shape(const struct builder *b, const struct layout *layout,
         path, t->stored, t->n, t->k, swap ? layout->k : rows, swap ? rows : layout->k);
 }
 
+/* The kernel of a convolution is stored alike everywhere, and is no example for the
+ * linear layers. */
+static bool is_convolution(const struct builder *b, const struct layout *layout)
+{
+    return b->src->desc.arch == ERNE_ARCH_PADDLEOCR_VL &&
+           strcmp(layout->spec.name, "vision.patch") == 0;
+}
+
+/* Files of models with vision have routers as [in, out] whatever the linear layers are;
+ * under the names of transformers' memory they are as those. */
+static bool is_vision_router(const struct builder *b, const struct layout *layout,
+                             const struct source_tensor *t)
+{
+    return layout->spec.role == ERNE_ROLE_ROUTER &&
+           b->src->desc.arch == ERNE_ARCH_ERNIE45_VL && !strstr(t->stored, "_moe.gate.");
+}
+
 /* How the matrix of `rows` rows is stored; counts what its shape tells. */
 static int settle_shape(struct builder *b, const struct layout *layout,
                         struct layout_part *part, int64_t rows)
@@ -265,7 +282,8 @@ static int settle_shape(struct builder *b, const struct layout *layout,
     const struct source_tensor *t = part->t;
     const enum erne_tensor_role role = layout->spec.role;
     const bool may_transpose = b->src->may_transpose && layout->k > 1 &&
-                               role != ERNE_ROLE_EMBED && role != ERNE_ROLE_POSITIONS;
+                               role != ERNE_ROLE_EMBED && role != ERNE_ROLE_POSITIONS &&
+                               !is_convolution(b, layout);
     const bool fits = layout->k == 1 ? t->n * t->k == rows && t->type->n_elems == 1
                                      : t->n == rows && t->k == layout->k;
 
@@ -277,11 +295,10 @@ static int settle_shape(struct builder *b, const struct layout *layout,
         b->n_as_is += !part->transposed;
         b->n_transposed += part->transposed;
     }
-    if (part->is_square && role == ERNE_ROLE_ROUTER)
-        return erne_fail(b->err, ERNE_EUNSUPPORTED,
-                         "%s: %s: a square router: its shape does not tell whether "
-                         "experts are rows or columns",
-                         b->src->files[t->file].path, t->stored);
+    if (part->is_square && is_vision_router(b, layout, t)) {
+        part->is_square = false;
+        part->transposed = true;
+    }
     return ERNE_OK;
 }
 

@@ -92,8 +92,32 @@ def quantised():
         moe_layer_start_index=0))
 
 
+def small_config(**kw):
+    """As many experts as inputs: square routers."""
+    return dict(vocab_size=VOCAB, hidden_size=8, intermediate_size=6,
+                num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+                max_position_embeddings=512, num_hidden_layers=1, moe_num_experts=8,
+                moe_k=2, moe_num_shared_experts=0, tie_word_embeddings=True, **kw)
+
+
+def moe_square():
+    return transformers.Ernie4_5_MoeForCausalLM(transformers.Ernie4_5_MoeConfig(
+        **small_config(rope_parameters=ROPE), moe_intermediate_size=4,
+        moe_layer_start_index=0))
+
+
+def vl_square():
+    return transformers.Ernie4_5_VLMoeForConditionalGeneration(
+        transformers.Ernie4_5_VLMoeConfig(
+            text_config=dict(**small_config(), moe_intermediate_size=[4, 2],
+                             mlp_layer_types=["sparse"],
+                             rope_parameters=dict(mrope_section=[1, 1, 2], **ROPE)),
+            vision_config=dict(depth=1, hidden_size=8, intermediate_size=24, num_heads=2,
+                               patch_size=14), tie_word_embeddings=True, **TOKENS))
+
+
 CASES = {"moe": moe, "moe-untied": moe_untied, "vl": vl, "paddleocr": paddleocr,
-         "quantised": quantised}
+         "quantised": quantised, "moe-square": moe_square, "vl-square": vl_square}
 
 
 def randomize(model, seed):
@@ -443,18 +467,17 @@ def make(case_dir, model, seed):
               if k != "lm_head.weight" or "lm_head.weight" in state}
     if case_dir.name != "moe-untied":
         write_layout(case_dir, "memory", cast(memory))
-    if case_dir.name != "paddleocr":
-        write_layout(case_dir, "paddle", to_paddle(state, True))
+    write_layout(case_dir, "paddle", to_paddle(state, True))
     if case_dir.name in ("moe", "vl"):
         write_layout(case_dir, "paddle-split", to_paddle(state, False))
-    if case_dir.name != "vl":
+    if case_dir.name in ("moe", "moe-untied", "paddleocr"):
         (case_dir / "gguf").mkdir()
         write_gguf(case_dir / "gguf/model.gguf", config, gguf_state, case_dir)
     if case_dir.name == "paddleocr":
         write_mmproj(case_dir / "gguf/mmproj.gguf", config, state, LIMITS)
     if case_dir.name == "moe":
         write_adapters(case_dir, state, torch.Generator().manual_seed(seed + 3))
-    if "vision_config" not in config:
+    if case_dir.name in ("moe", "moe-untied"):
         tokens = torch.randint(3, 48, (31,),
                                generator=torch.Generator().manual_seed(seed + 1))
         with torch.no_grad():

@@ -182,7 +182,9 @@ static void test_every_layout_gives_the_same_tensors(void **state)
         { "moe", { "memory", "paddle", "paddle-split", "gguf" } },
         { "moe-untied", { "paddle", "gguf" } },
         { "vl", { "memory", "paddle", "paddle-split" } },
-        { "paddleocr", { "memory", "gguf" } },
+        { "paddleocr", { "memory", "paddle", "gguf" } },
+        { "moe-square", { "memory", "paddle" } },
+        { "vl-square", { "memory", "paddle" } },
     };
     static const char *const schemes[] = { "f32", "w4" };
 
