@@ -2,6 +2,7 @@
  * have pairs, text first, where text models have numbers; transformers writes one number
  * for both, and the layers as a list. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "converters/hf_config.h"
@@ -39,42 +40,55 @@ static int read_pair(const struct hf_object *text, const char *key, int32_t pair
 
 /* ----------------------------------------------------------------- layers */
 
+/* Whether first, last and interval can say which layers have experts; sets them. */
+static bool find_pattern(struct erne_moe_desc *moe, const char *layers)
+{
+    const char *first = strchr(layers, 'e');
+    const char *second = first ? strchr(first + 1, 'e') : NULL;
+
+    if (!first)
+        return false;
+    moe->first = (int32_t)(first - layers);
+    moe->last = (int32_t)(strrchr(layers, 'e') - layers);
+    moe->interval = second ? (int32_t)(second - first) : 1;
+    for (int32_t i = moe->first; i <= moe->last; i++)
+        if ((layers[i] == 'e') != ((i + 1) % moe->interval == 0))
+            return false;
+    return true;
+}
+
 /* transformers: "dense" or "sparse" for each layer. */
 static int read_layer_types(struct erne_model_desc *desc, const struct hf_object *text,
                             const json_t *types, struct erne_error *err)
 {
     struct erne_moe_desc *moe = &desc->moe;
-    int32_t n = 0;
+    const size_t n = (size_t)desc->n_layers;
 
-    if (json_array_size(types) != (size_t)desc->n_layers)
+    if (json_array_size(types) != n)
         return erne_fail(err, ERNE_EFORMAT,
                          "%s: mlp_layer_types: expected a list of %" PRId32 " texts",
                          text->file->path, desc->n_layers);
-    moe->interval = 1;
-    for (int32_t i = 0; i < desc->n_layers; i++) {
-        const char *type = json_string_value(json_array_get(types, (size_t)i));
+    moe->layers = calloc(n + 1, 1);
+    if (!moe->layers)
+        return erne_fail(err, ERNE_ENOMEM, "%s: out of memory", text->file->path);
+    for (size_t i = 0; i < n; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
 
         if (!type || (strcmp(type, "dense") != 0 && strcmp(type, "sparse") != 0))
             return erne_fail(err, ERNE_EUNSUPPORTED,
-                             "%s: mlp_layer_types: layer %" PRId32
-                             " is neither \"dense\" nor \"sparse\"",
+                             "%s: mlp_layer_types: layer %zu is neither \"dense\" nor "
+                             "\"sparse\"",
                              text->file->path, i);
-        if (strcmp(type, "dense") == 0)
-            continue;
-        if (n == 0)
-            moe->first = i;
-        if (n == 1)
-            moe->interval = i - moe->first;
-        if (i != moe->first + n * moe->interval)
-            n = desc->n_layers; /* no pattern: refused below */
-        moe->last = i;
-        n++;
+        moe->layers[i] = strcmp(type, "sparse") == 0 ? 'e' : 'd';
     }
-    if (n == 0 || n > desc->n_layers || (moe->first + 1) % moe->interval != 0)
-        return erne_fail(err, ERNE_EUNSUPPORTED,
-                         "%s: mlp_layer_types: layers with experts are at no regular "
-                         "distance",
-                         text->file->path);
+    if (find_pattern(moe, moe->layers)) {
+        free(moe->layers);
+        moe->layers = NULL;
+        return ERNE_OK;
+    }
+    moe->first = 0;
+    moe->last = desc->n_layers - 1;
+    moe->interval = 1;
     return ERNE_OK;
 }
 
@@ -100,6 +114,10 @@ static int read_layer_range(struct erne_model_desc *desc, const struct hf_object
                          text->file->path);
     moe->first = start[0];
     moe->last = end[0];
+    if (moe->first > moe->last && desc->n_layers < INT32_MAX) { /* all are dense */
+        moe->first = moe->last = 0;
+        moe->interval = desc->n_layers + 1;
+    }
     return ERNE_OK;
 }
 
@@ -131,6 +149,15 @@ static int refuse_variants(const struct hf_object *text, struct erne_error *err)
     return hf_refuse_numbers(text, numbers, ERNE_ARRAY_LEN(numbers), err);
 }
 
+static int check_positive(const struct hf_object *text, const char *key, int32_t value,
+                          struct erne_error *err)
+{
+    if (value >= 1)
+        return ERNE_OK;
+    return erne_fail(err, ERNE_EFORMAT, "%s: %s is missing or not positive",
+                     text->file->path, key);
+}
+
 int hf_moe_read(struct erne_model_desc *desc, const struct hf_object *text,
                 struct erne_error *err)
 {
@@ -147,11 +174,10 @@ int hf_moe_read(struct erne_model_desc *desc, const struct hf_object *text,
     ERNE_TRY(
         json_get_int(text->file, text->obj, "moe_num_shared_experts", &n_shared, err));
     ERNE_TRY(json_get_number(text->file, text->obj, "moe_norm_min", &norm_min, err));
-    if (n_experts[0] < 1 || n_ff[0] < 1 || n_ff[1] < 1 || moe->n_used < 1)
-        return erne_fail(err, ERNE_EFORMAT,
-                         "%s: moe_num_experts, moe_intermediate_size or moe_k is missing "
-                         "or not positive",
-                         text->file->path);
+    ERNE_TRY(check_positive(text, "moe_num_experts", n_experts[0], err));
+    ERNE_TRY(check_positive(text, "moe_intermediate_size",
+                            n_ff[0] < n_ff[1] ? n_ff[0] : n_ff[1], err));
+    ERNE_TRY(check_positive(text, "moe_k", moe->n_used, err));
     if (n_experts[0] != n_experts[1])
         return erne_fail(err, ERNE_EUNSUPPORTED,
                          "%s: moe_num_experts: %" PRId32 " experts for text and %" PRId32

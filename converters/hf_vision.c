@@ -175,6 +175,28 @@ static int read_paddleocr(struct erne_vision_desc *v, const struct json_file *co
     return refuse_variants(config, vision, "gelu_pytorch_tanh", err);
 }
 
+static int check_sizes(const struct erne_vision_desc *v, enum erne_arch arch,
+                       const char *path, struct erne_error *err)
+{
+    const bool is_ernie = arch == ERNE_ARCH_ERNIE45_VL;
+    const struct {
+        const char *key;
+        int32_t value;
+    } sizes[] = {
+        { is_ernie ? "depth" : "num_hidden_layers", v->n_layers },
+        { "hidden_size", v->n_embd },
+        { is_ernie ? "num_heads" : "num_attention_heads", v->n_heads },
+        { "intermediate_size", v->n_ff },
+    };
+
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++)
+        if (sizes[i].value < 1)
+            return erne_fail(err, ERNE_EFORMAT,
+                             "%s: vision_config: %s is missing or not positive", path,
+                             sizes[i].key);
+    return ERNE_OK;
+}
+
 int hf_vision_read(struct erne_model_desc *desc, const struct json_file *config,
                    struct erne_error *err)
 {
@@ -188,11 +210,7 @@ int hf_vision_read(struct erne_model_desc *desc, const struct json_file *config,
                                                 : read_paddleocr(v, config, vision, err));
     if (json_is_object(rope))
         ERNE_TRY(read_float(config, rope, "rope_theta", &v->rope_theta, err));
-    if (v->n_layers < 1 || v->n_embd < 1 || v->n_heads < 1 || v->n_ff < 1)
-        return erne_fail(err, ERNE_EFORMAT,
-                         "%s: vision_config: a size is missing or not positive",
-                         config->path);
-    return ERNE_OK;
+    return check_sizes(v, desc->arch, config->path, err);
 }
 
 /* ----------------------------------------------- preprocessor_config.json */

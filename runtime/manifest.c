@@ -39,6 +39,7 @@ const struct manifest_field manifest_fields[] = {
     { "moe.first_layer", INT, false, AT(moe.first) },
     { "moe.last_layer", INT, false, AT(moe.last) },
     { "moe.interval", INT, false, AT(moe.interval) },
+    { "moe.layers", TEXT, false, AT(moe.layers) },
     { "moe.norm_min", FLOAT, false, AT(moe.norm_min) },
     { "vision.layers", INT, false, AT(vision.n_layers) },
     { "vision.hidden_size", INT, false, AT(vision.n_embd) },

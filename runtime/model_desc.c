@@ -30,6 +30,7 @@ int erne_arch_parse(enum erne_arch *out, const char *name)
 void erne_model_desc_deinit(struct erne_model_desc *desc)
 {
     erne_chat_desc_deinit(&desc->chat);
+    free(desc->moe.layers);
     free(desc->name);
     free(desc->license);
     free(desc->source);
@@ -102,6 +103,10 @@ static int check_moe(const struct erne_model_desc *desc, struct erne_error *err)
     ERNE_TRY(
         check_range(err, "moe.last_layer", moe->last, moe->first, desc->n_layers - 1));
     ERNE_TRY(check_range(err, "moe.interval", moe->interval, 1, MAX_LAYERS));
+    if (moe->layers && (strlen(moe->layers) != (size_t)desc->n_layers ||
+                        strspn(moe->layers, "ed") != (size_t)desc->n_layers))
+        return erne_fail(err, ERNE_EFORMAT, "moe.layers is not %d letters, e or d",
+                         (int)desc->n_layers);
     if (!(moe->norm_min >= 0.0f && moe->norm_min < 1.0f))
         return erne_fail(err, ERNE_EFORMAT, "moe.norm_min is %g, not in 0 .. 1",
                          (double)moe->norm_min);
@@ -168,8 +173,8 @@ static int check_vision(const struct erne_model_desc *desc, struct erne_error *e
                          "vision: %d heads of %d: a head is a multiple of 4 wide, %d at "
                          "most",
                          (int)v->n_heads, (int)v->n_embd, MAX_HEAD_DIM);
-    if (!(v->eps >= 0.0f && v->eps < 1.0f))
-        return erne_fail(err, ERNE_EFORMAT, "vision.eps is %g, not in 0 .. 1",
+    if (!(v->eps > 0.0f && v->eps < 1.0f))
+        return erne_fail(err, ERNE_EFORMAT, "vision.eps is %g, not between 0 and 1",
                          (double)v->eps);
     if (!(v->rope_theta > 0.0f && isfinite(v->rope_theta)))
         return erne_fail(err, ERNE_EFORMAT, "vision.rope_theta is %g, not positive",
@@ -256,8 +261,8 @@ int erne_model_desc_check(const struct erne_model_desc *desc, struct erne_error 
     ERNE_TRY(check_rope_sections(desc, err));
     ERNE_TRY(check_stop(desc, err));
     ERNE_TRY(check_device(desc, err));
-    if (!(desc->rms_eps >= 0.0f && desc->rms_eps < 1.0f))
-        return erne_fail(err, ERNE_EFORMAT, "rms_eps is %g, not in 0 .. 1",
+    if (!(desc->rms_eps > 0.0f && desc->rms_eps < 1.0f))
+        return erne_fail(err, ERNE_EFORMAT, "rms_eps is %g, not between 0 and 1",
                          (double)desc->rms_eps);
     if (!(desc->rope_theta > 0.0f && isfinite(desc->rope_theta)))
         return erne_fail(err, ERNE_EFORMAT, "rope_theta is %g, not positive",

@@ -35,7 +35,8 @@ enum { ERNE_MAX_STOP = 8 };
 enum { ERNE_SIZE_MAX = (1 << 24) - 1 };
 
 /* Mixtures of experts. Layer i has experts if first <= i <= last and (i + 1) % interval
- * == 0; the other layers are dense. With n_ff_vision there are two banks of n_experts in
+ * == 0, or where that does not say it, if letter i of `layers` is an e; the other layers
+ * are dense. With n_ff_vision there are two banks of n_experts in
  * each, text first, and a token is routed inside the bank of its kind only. */
 struct erne_moe_desc {
     int32_t n_experts;             /* of a bank; 0: a dense model */
@@ -43,6 +44,7 @@ struct erne_moe_desc {
     int32_t n_ff, n_ff_vision;     /* widths of an expert; n_ff_vision 0: one bank */
     int32_t n_ff_shared;           /* of the part that every token takes; 0: none */
     int32_t first, last, interval;
+    char *layers;                  /* "edde"; NULL: by the three above */
     float norm_min;                /* least divisor of the renormalised weights */
 };
 

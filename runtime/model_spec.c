@@ -27,6 +27,8 @@ bool erne_layer_is_moe(const struct erne_model_desc *desc, int32_t layer)
 {
     const struct erne_moe_desc *moe = &desc->moe;
 
+    if (moe->layers)
+        return moe->n_experts > 0 && moe->layers[layer] == 'e';
     return moe->n_experts > 0 && layer >= moe->first && layer <= moe->last &&
            (layer + 1) % moe->interval == 0;
 }

@@ -96,21 +96,23 @@ def small_config(**kw):
     """As many experts as inputs: square routers."""
     return dict(vocab_size=VOCAB, hidden_size=8, intermediate_size=6,
                 num_attention_heads=2, num_key_value_heads=1, head_dim=8,
-                max_position_embeddings=512, num_hidden_layers=1, moe_num_experts=8,
-                moe_k=2, moe_num_shared_experts=0, tie_word_embeddings=True, **kw)
+                max_position_embeddings=512, moe_num_experts=8, moe_k=2,
+                moe_num_shared_experts=0, tie_word_embeddings=True, **kw)
 
 
 def moe_square():
     return transformers.Ernie4_5_MoeForCausalLM(transformers.Ernie4_5_MoeConfig(
-        **small_config(rope_parameters=ROPE), moe_intermediate_size=4,
-        moe_layer_start_index=0))
+        **small_config(rope_parameters=ROPE), num_hidden_layers=1,
+        moe_intermediate_size=4, moe_layer_start_index=0))
 
 
 def vl_square():
+    """Experts in layers that no interval describes."""
     return transformers.Ernie4_5_VLMoeForConditionalGeneration(
         transformers.Ernie4_5_VLMoeConfig(
             text_config=dict(**small_config(), moe_intermediate_size=[4, 2],
-                             mlp_layer_types=["sparse"],
+                             num_hidden_layers=3,
+                             mlp_layer_types=["sparse", "dense", "sparse"],
                              rope_parameters=dict(mrope_section=[1, 1, 2], **ROPE)),
             vision_config=dict(depth=1, hidden_size=8, intermediate_size=24, num_heads=2,
                                patch_size=14), tie_word_embeddings=True, **TOKENS))

@@ -205,6 +205,18 @@ static void test_every_layout_gives_the_same_tensors(void **state)
         }
 }
 
+static void test_layers_without_a_pattern(void **state)
+{
+    const struct erne_convert_opts opts = options(lay_out("vl-square", "pt"), first_dst);
+
+    (void)state;
+    convert(&opts);
+    struct erne_model_file mf = open_file(first_dst);
+
+    assert_string_equal(mf.desc.moe.layers, "ede");
+    erne_model_file_close(&mf);
+}
+
 /* With the smallest memory, transposed matrices are read in other blocks. */
 static void test_memory_makes_no_difference(void **state)
 {
@@ -307,6 +319,8 @@ static void test_configurations_are_refused_by_name(void **state)
           "moe_layer_start_index" },
         { "moe", "pt", "\"moe_layer_start_index\": 1", "\"moe_layer_start_index\": 0",
           ERNE_EFORMAT, "there is no tensor model.layers.0.mlp.gate.weight" },
+        { "moe", "pt", "\"moe_layer_start_index\": 1", "\"moe_layer_start_index\": 2",
+          ERNE_EFORMAT, "there is no tensor model.layers.1.mlp.gate_proj.weight" },
         { "moe", "pt", "\"moe_norm_min\": 1e-12", "\"moe_norm_min\": null",
           ERNE_EFORMAT, "moe_norm_min: expected a value" },
         { "vl", "pt", "\"patch_size\": 14", "\"patch_size\": null", ERNE_EFORMAT,
@@ -316,10 +330,14 @@ static void test_configurations_are_refused_by_name(void **state)
           "<|IMAGE_PLACEHOLDER|> is 90" },
         { "vl", "pt", "\"in_channels\": 3", "\"in_channels\": 1", ERNE_EUNSUPPORTED,
           "in_channels" },
-        { "vl", "pt", "\"sparse\"", "\"dense\"", ERNE_EUNSUPPORTED, "mlp_layer_types" },
+        { "vl", "pt", "\"sparse\"", "\"dense\"", ERNE_EFORMAT,
+          "there is no tensor model.layers.1.mlp.gate_proj.weight" },
         { "vl", "pt", "\"sparse\"", "\"thick\"", ERNE_EUNSUPPORTED, "mlp_layer_types" },
         { "vl", "pt", "\"depth\": 1", "\"depth\": 2", ERNE_EFORMAT,
           "vision_model.blocks.1.norm1.weight" },
+        { "vl", "pt", "\"depth\": 1", "\"depth\": 0", ERNE_EFORMAT, "depth is missing" },
+        { "paddleocr", "pt", "\"num_attention_heads\": 2", "\"x\": 2", ERNE_EFORMAT,
+          "num_attention_heads is missing" },
         { "vl", "pt", "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\"",
           ERNE_EUNSUPPORTED, "yarn" },
         { "paddleocr", "pt", "\"gelu_pytorch_tanh\"", "\"gelu\"", ERNE_EUNSUPPORTED,
@@ -742,6 +760,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_layout_gives_the_same_tensors),
+        cmocka_unit_test(test_layers_without_a_pattern),
         cmocka_unit_test(test_memory_makes_no_difference),
         cmocka_unit_test(test_the_prediction_block_is_kept_on_demand),
         cmocka_unit_test(test_schemes_by_role),

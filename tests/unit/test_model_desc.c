@@ -71,12 +71,39 @@ static void test_check(void **state)
     REFUSED(stop[0], -1, "stop token -1");
     REFUSED(rms_eps, NAN, "rms_eps");
     REFUSED(rms_eps, 1.0f, "rms_eps");
+    REFUSED(rms_eps, 0.0f, "rms_eps");
     REFUSED(rope_theta, INFINITY, "rope_theta");
     REFUSED(rope_theta, 0.0f, "rope_theta");
     REFUSED(chat.present, true, "chat");
     desc = small_desc();
     desc.arch = ERNE_ARCH_COUNT;
     assert_int_equal(erne_model_desc_check(&desc, &err), ERNE_EUNSUPPORTED);
+}
+
+static void test_layers_with_experts(void **state)
+{
+    static const char *const refused[] = { "ed", "edde", "ede ", "" };
+    struct erne_model_desc desc = small_desc();
+    struct erne_error err;
+    char letters[8] = "ede";
+
+    (void)state;
+    desc.arch = ERNE_ARCH_ERNIE45_MOE;
+    desc.n_layers = 3;
+    desc.moe = (struct erne_moe_desc){ .n_experts = 4,
+                                       .n_used = 2,
+                                       .n_ff = 8,
+                                       .last = 2,
+                                       .interval = 1,
+                                       .layers = letters };
+    assert_int_equal(erne_model_desc_check(&desc, &err), ERNE_OK);
+    assert_true(erne_layer_is_moe(&desc, 0) && erne_layer_is_moe(&desc, 2));
+    assert_false(erne_layer_is_moe(&desc, 1));
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(refused); i++) {
+        strcpy(letters, refused[i]);
+        assert_int_equal(erne_model_desc_check(&desc, &err), ERNE_EFORMAT);
+        assert_non_null(strstr(err.text, "moe.layers is not 3 letters"));
+    }
 }
 
 /* Appends "name n k role;" to the text. */
@@ -151,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arch),         cmocka_unit_test(test_check),
+        cmocka_unit_test(test_layers_with_experts),
         cmocka_unit_test(test_tensors),      cmocka_unit_test(test_tensors_bias_untied),
         cmocka_unit_test(test_tensors_stop),
     };
