@@ -206,7 +206,9 @@ static int read_special(struct source *src, const struct gguf_meta *meta,
     vocab->eos = spm ? 2 : -1;
     vocab->add_bos = vocab->add_bos || spm;
     vocab->add_space_prefix = spm;
-    ERNE_TRY(read_id(vocab, meta, "tokenizer.ggml.unknown_token_id", &vocab->unk, err));
+    if (spm) /* llama.cpp leaves bytes out that a byte-level vocabulary lacks */
+        ERNE_TRY(
+            read_id(vocab, meta, "tokenizer.ggml.unknown_token_id", &vocab->unk, err));
     ERNE_TRY(read_id(vocab, meta, "tokenizer.ggml.bos_token_id", &vocab->bos, err));
     ERNE_TRY(read_id(vocab, meta, "tokenizer.ggml.eos_token_id", &vocab->eos, err));
     ERNE_TRY(read_id(vocab, meta, "tokenizer.ggml.eot_token_id", &end_of_turn, err));

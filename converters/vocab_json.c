@@ -229,9 +229,12 @@ static int read_unknown(struct erne_vocab *vocab, const struct json_file *file,
                         const json_t *model, struct erne_error *err)
 {
     const char *unk = NULL;
+    bool fuse_unk = false;
 
     ERNE_TRY(json_get_text(file, model, "unk_token", &unk, err));
+    ERNE_TRY(json_get_bool(file, model, "fuse_unk", &fuse_unk, err));
     vocab->unk = unk ? vocab_find(vocab, unk) : -1;
+    vocab->unknown_apart = !fuse_unk;
     if (vocab->unk >= 0)
         vocab->tokens[vocab->unk].type = ERNE_TOKEN_UNKNOWN;
     return 0;
@@ -239,9 +242,8 @@ static int read_unknown(struct erne_vocab *vocab, const struct json_file *file,
 
 /* What a SentencePiece vocabulary asks of its model besides. */
 static int read_spm_model(struct erne_vocab *vocab, const struct json_file *file,
-                          const json_t *model, struct erne_error *err)
+                          struct erne_error *err)
 {
-    bool fuse_unk = false;
     uint32_t n_bytes = 0;
 
     if (vocab->ignore_merges)
@@ -255,8 +257,7 @@ static int read_spm_model(struct erne_vocab *vocab, const struct json_file *file
                          "%s: byte_fallback with %" PRIu32 " byte tokens is not "
                          "supported",
                          file->path, n_bytes);
-    ERNE_TRY(json_get_bool(file, model, "fuse_unk", &fuse_unk, err));
-    vocab->unknown_apart = !fuse_unk && n_bytes == 0;
+    vocab->unknown_apart = vocab->unknown_apart && n_bytes == 0;
     return 0;
 }
 
@@ -280,7 +281,7 @@ static int read_tokenizer(struct erne_vocab *vocab, const struct json_file *file
         ERNE_TRY(use_added(vocab, file, id, entry, err));
     }
     ERNE_TRY(vocab_read_pipeline(vocab, file, err));
-    return vocab->kind == ERNE_VOCAB_SPM ? read_spm_model(vocab, file, model, err) : 0;
+    return vocab->kind == ERNE_VOCAB_SPM ? read_spm_model(vocab, file, err) : 0;
 }
 
 int vocab_from_tokenizer_json(struct erne_vocab *vocab, const char *text, size_t n_bytes,

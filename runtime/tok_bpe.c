@@ -3,7 +3,8 @@
  * The patterns cut the text into words, as the pre-tokenisers of the tokenizers library
  * do: each pattern sees every piece of the one before it as a text of its own, and both
  * matches and gaps are pieces (gaps not with TOK_DROP_GAPS). A byte whose token the
- * vocabulary lacks is left out, as there and in llama.cpp.
+ * vocabulary lacks becomes the unknown token, one a byte or one a run of them, as there;
+ * without an unknown token it is left out, as there and in llama.cpp.
  */
 #include <string.h>
 
@@ -39,6 +40,26 @@ static int32_t whole_word(const struct erne_tokenizer *t, struct tok_str word)
     return id >= 0 && tok_type(t, (uint32_t)id) == ERNE_TOKEN_NORMAL ? id : -1;
 }
 
+static int add_bytes(struct bpe_encoder *e, struct tok_str word)
+{
+    const struct erne_tokenizer *t = e->t;
+    const bool apart = t->h.flags & TOK_UNKNOWN_APART;
+    bool after_unknown = false;
+
+    tok_word_begin(e->w);
+    for (size_t i = 0; i < word.n; i++) {
+        int32_t id = t->byte_id[word.p[i]];
+        const bool unknown = id < 0;
+
+        if (unknown && (apart || !after_unknown))
+            id = t->h.unk;
+        after_unknown = unknown;
+        if (id >= 0)
+            ERNE_TRY(tok_word_add(e->w, 1, id, false));
+    }
+    return 0;
+}
+
 static int encode_word(struct bpe_encoder *e, struct tok_str word)
 {
     const struct erne_tokenizer *t = e->t;
@@ -48,10 +69,7 @@ static int encode_word(struct bpe_encoder *e, struct tok_str word)
         tok_emit(e->out, id);
         return 0;
     }
-    tok_word_begin(e->w);
-    for (size_t i = 0; i < word.n; i++)
-        if (t->byte_id[word.p[i]] >= 0)
-            ERNE_TRY(tok_word_add(e->w, 1, t->byte_id[word.p[i]], false));
+    ERNE_TRY(add_bytes(e, word));
     ERNE_TRY(tok_word_merge(t, e->w, word.p));
     for (int32_t i = e->w->n_symbols == 0 ? -1 : 0; i >= 0; i = e->w->symbols[i].next)
         tok_emit(e->out, e->w->symbols[i].id);

@@ -62,10 +62,11 @@ struct erne_vocab {
     bool drops_gaps[ERNE_VOCAB_PATTERNS_MAX]; /* what a pattern does not match is lost */
     bool add_space_prefix;         /* SPM: put a space before the text */
     bool space_prefix_once;        /* ... unless it starts with one */
-    bool unknown_apart;            /* SPM: each unknown character is a token, not a run */
+    bool unknown_apart;            /* each unknown character (BPE: byte) is a token, not a
+                                      run of them */
     bool remove_extra_spaces;      /* SPM: trim the text, one space between words */
     bool ignore_merges;            /* BPE: a whole word that is a token needs no merges */
-    int32_t bos, eos, unk;         /* -1: none */
+    int32_t bos, eos, unk;         /* -1: none; without unk BPE drops unknown bytes */
     bool add_bos;                  /* put bos before a prompt that is not a chat */
 };
 

@@ -202,6 +202,11 @@ def pipelines(corpus):
         ),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
+    for name, fuse in ("unknown", False), ("fused", True):  # bytes of the corpus only
+        yield name, trained(
+            models.BPE(unk_token="<unk>", fuse_unk=fuse),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        )
 
 
 def llama_tokenize(program, model, texts):

@@ -182,6 +182,7 @@ static void test_bpe_vocabulary(void **state)
     struct gguf_file *f = new_bpe_model(merges, 2, "smollm");
 
     (void)state;
+    gguf_file_u32(f, "tokenizer.ggml.unknown_token_id", 0);
     struct source *src = open_model(f);
 
     assert_int_equal(src->vocab.kind, ERNE_VOCAB_BPE);
@@ -189,6 +190,7 @@ static void test_bpe_vocabulary(void **state)
     assert_true(src->vocab.merges[0] == 1);
     assert_true(src->vocab.merges[1] == ((uint64_t)2 << 32 | 3));
     assert_int_equal(src->vocab.bos, -1);
+    assert_int_equal(src->vocab.unk, -1); /* unknown bytes are left out */
     source_close(&src);
     free(f);
     for (size_t i = 0; i < ERNE_ARRAY_LEN(bad); i++) {

@@ -83,6 +83,8 @@ static void test_golden(void **state)
     check_golden("bpe_json.json", "bpe_json.txt");
     check_golden("metaspace.json", "metaspace.txt");
     check_golden("removed.json", "removed.txt");
+    check_golden("unknown.json", "unknown.txt");
+    check_golden("fused.json", "fused.txt");
 }
 
 /* ------------------------------------------------------------- properties */
