@@ -122,17 +122,19 @@ int main(int argc, char **argv)
 {
     enum { LINE_MAX_BYTES = 1 << 24 };
     struct erne_vocab vocab = { 0 };
-    struct erne_tokenizer *tok;
+    struct erne_tokenizer *tok = NULL;
     struct erne_error err;
     char *line = malloc(LINE_MAX_BYTES);
-    uint8_t *section;
+    uint8_t *section = NULL;
     size_t n;
     int status = 0;
 
-    if (argc < 2 || !line || read_vocab(&vocab, argv + 1, &err) < 0 ||
-        erne_vocab_write(&section, &n, &vocab, &err) < 0 ||
-        erne_tokenizer_open(&tok, section, n, &err) < 0)
-        return argc < 2 || !line ? 2 : fail(&err);
+    if (argc < 2 || !line)
+        status = 2;
+    else if (read_vocab(&vocab, argv + 1, &err) < 0 ||
+             erne_vocab_write(&section, &n, &vocab, &err) < 0 ||
+             erne_tokenizer_open(&tok, section, n, &err) < 0)
+        status = fail(&err);
     while (status == 0 && fgets(line, LINE_MAX_BYTES, stdin))
         status = answer(tok, line);
     erne_tokenizer_close(&tok);
