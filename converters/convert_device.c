@@ -23,14 +23,17 @@ int convert_device_init(struct convert_device *device,
 
 /* -------------------------------------------------------------------- fit */
 
-/* Everything but keys and values. resident: with the experts of one token only. */
+/* Everything but keys and values. resident: with the experts of one token only, and with
+ * what such a run sets aside. */
 static uint64_t base_bytes(const struct convert_device *d, bool resident)
 {
     const struct erne_footprint *f = &d->need;
-    const uint64_t weights =
-        resident ? f->weights - f->experts + f->experts_a_token : f->weights;
+    const uint64_t rest =
+        f->step + f->tables + f->threads + f->picture + d->program_bytes;
 
-    return weights + f->step + f->tables + f->threads + f->picture + d->program_bytes;
+    if (!resident)
+        return rest + f->weights;
+    return rest + f->weights - f->experts + f->experts_a_token + ERNE_GROWTH_BYTES;
 }
 
 /* The most positions up to `want` that fit beside `base`; 0 when not one page does. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/footprint.h"
 #include "runtime/models/model.h"
 #include "runtime/positions.h"
 #include "runtime/rope.h"
@@ -305,9 +306,6 @@ static int check_hashes(const struct erne_engine *e, struct erne_error *err)
     return 0;
 }
 
-/* What the program grows by when it computes: pages of code and of libraries. */
-enum { GROWTH_BYTES = 8 << 20 };
-
 /* Only where memory is limited: by the caller, else by the device of the file. */
 static int open_experts(struct erne_engine *e, const struct opening *o)
 {
@@ -319,7 +317,7 @@ static int open_experts(struct erne_engine *e, const struct opening *o)
     if (limit == 0 || !e->file.file)
         return 0;
     return erne_expert_cache_open(&e->experts, &e->file, limit,
-                                  o->program_bytes + GROWTH_BYTES + tables, o->err);
+                                  o->program_bytes + ERNE_GROWTH_BYTES + tables, o->err);
 }
 
 /* What follows once the file is open; its errors do not name the file. */

@@ -6,6 +6,10 @@
 
 #include "runtime/model_file.h"
 
+/* What a program whose memory is limited keeps free for itself while experts stream: it
+ * grows when it computes, by pages of code and of libraries. */
+enum { ERNE_GROWTH_BYTES = 8 << 20 };
+
 struct erne_footprint {
     uint64_t weights;         /* all that the file holds of them */
     uint64_t experts;         /* the part of it that experts are */
