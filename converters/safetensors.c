@@ -31,6 +31,7 @@ struct shard {
     const char *file_name; /* as the index calls it */
     size_t file;
     uint64_t data_start;
+    uint64_t data_end; /* of the last tensor, behind data_start; 0: there is none */
 };
 
 /* ---------------------------------------------------------------- tensors */
@@ -66,7 +67,7 @@ static int read_shape(struct shape *shape, const json_t *json, const char *name,
 }
 
 static int read_range(struct source_tensor *t, const json_t *range,
-                      const struct shard *shard, struct erne_error *err)
+                      struct shard *shard, struct erne_error *err)
 {
     const struct source_file *f = &shard->src->files[shard->file];
     const json_t *begin = json_array_get(range, 0), *end = json_array_get(range, 1);
@@ -83,6 +84,8 @@ static int read_range(struct source_tensor *t, const json_t *range,
                          f->path, t->stored, first, last);
     t->offset = shard->data_start + (uint64_t)first;
     t->n_bytes = (uint64_t)(last - first);
+    if ((uint64_t)last > shard->data_end)
+        shard->data_end = (uint64_t)last;
     return ERNE_OK;
 }
 
@@ -159,7 +162,7 @@ static int take_name(const struct shard *shard, struct source_tensor *t, const c
     return ERNE_OK;
 }
 
-static int read_tensor(const struct shard *shard, const char *name, const json_t *entry,
+static int read_tensor(struct shard *shard, const char *name, const json_t *entry,
                        struct erne_error *err)
 {
     const char *path = shard->src->files[shard->file].path;
@@ -172,6 +175,7 @@ static int read_tensor(const struct shard *shard, const char *name, const json_t
                          name);
     if (shard->weight_map)
         ERNE_TRY(check_index(shard, name, err));
+    ERNE_TRY(read_range(&t, json_object_get(entry, "data_offsets"), shard, err));
     if (is_skipped(shard, t.name)) {
         source_note(shard->opts, ERNE_LOG_INFO, "%s is not needed and left out", name);
         return ERNE_OK;
@@ -188,7 +192,6 @@ static int read_tensor(const struct shard *shard, const char *name, const json_t
     if (strncmp(name, "ernie.", 6) == 0)
         shard->src->has_paddle_names = true;
     ERNE_TRY(read_shape(&shape, json_object_get(entry, "shape"), name, path, err));
-    ERNE_TRY(read_range(&t, json_object_get(entry, "data_offsets"), shard, err));
     return add_shaped(shard->src, &t, &shape, err);
 }
 
@@ -223,20 +226,21 @@ static int load_header(struct shard *shard, json_t **header, struct erne_error *
         st = json_object_parse(header, text, (size_t)n, f->path, err);
     free(text);
     shard->data_start = LENGTH_BYTES + n;
+    shard->data_end = 0;
     return st;
 }
 
 /* The format leaves no bytes unnamed: with more of them the file has another length than
- * its header was written for. data_end: of the last tensor; 0: there is none. */
-static int check_end(const struct shard *shard, uint64_t data_end, struct erne_error *err)
+ * its header was written for. */
+static int check_end(const struct shard *shard, struct erne_error *err)
 {
     const struct source_file *f = &shard->src->files[shard->file];
     const uint64_t n_data = f->n_bytes - shard->data_start;
 
-    if (data_end > 0 && data_end < n_data)
+    if (shard->data_end > 0 && shard->data_end < n_data)
         return erne_fail(err, ERNE_EFORMAT,
                          "%s: %" PRIu64 " bytes behind the last tensor", f->path,
-                         n_data - data_end);
+                         n_data - shard->data_end);
     return ERNE_OK;
 }
 
@@ -244,7 +248,6 @@ static int read_shard(struct shard *shard, const char *path, struct erne_error *
 {
     json_t *header = NULL, *entry;
     const char *name;
-    uint64_t data_end = 0;
     int st = ERNE_OK;
 
     ERNE_TRY(source_add_file(shard->src, path, err));
@@ -254,17 +257,12 @@ static int read_shard(struct shard *shard, const char *path, struct erne_error *
     {
         if (strcmp(name, "__metadata__") == 0)
             continue;
-        const json_t *range = json_object_get(entry, "data_offsets");
-        const json_int_t end = json_integer_value(json_array_get(range, 1));
-
-        if (end > 0 && (uint64_t)end > data_end)
-            data_end = (uint64_t)end;
         st = read_tensor(shard, name, entry, err);
         if (st < 0)
             break;
     }
     json_decref(header);
-    return st < 0 ? st : check_end(shard, data_end, err);
+    return st < 0 ? st : check_end(shard, err);
 }
 
 /* ----------------------------------------------------------------- shards */

@@ -408,7 +408,7 @@ static void test_malformed_headers_are_refused(void **state)
         { "{", 0, 0, ERNE_EFORMAT, "model.safetensors:1" },
         { "[]", 0, 0, ERNE_EFORMAT, "JSON object" },
         { "{\"a\":1,\"a\":1}", 0, 0, ERNE_EFORMAT, "duplicate" },
-        { "{\"a\":1}", 0, 0, ERNE_EFORMAT, "a: no dtype" },
+        { "{\"a\":1}", 0, 0, ERNE_EFORMAT, "a: data_offsets" },
         { TENSOR("7", "[4]", "[0,16]"), 0, 16, ERNE_EFORMAT, "t: no dtype" },
         { TENSOR("\"F64\"", "[2]", "[0,16]"), 0, 16, ERNE_EUNSUPPORTED, "t: type F64" },
         { TENSOR("\"I32\"", "[4]", "[0,16]"), 0, 16, ERNE_EUNSUPPORTED, "t: type I32" },
@@ -426,6 +426,8 @@ static void test_malformed_headers_are_refused(void **state)
         { TENSOR("\"F32\"", "[4]", "[16,0]"), 0, 16, ERNE_EFORMAT, "data_offsets" },
         { TENSOR("\"F32\"", "[4]", "[4,20]"), 0, 16, ERNE_EFORMAT, "not inside" },
         { TENSOR("\"F32\"", "[4]", "[0,12]"), 0, 16, ERNE_EFORMAT, "do not hold" },
+        { "{\"l.rotary_emb.inv_freq\":{\"data_offsets\":[0,20]}}", 0, 16, ERNE_EFORMAT,
+          "not inside" },
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},"
           "\"b\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[12,28]}}",
           0, 28, ERNE_EFORMAT, "overlap" },
