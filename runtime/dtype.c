@@ -8,6 +8,7 @@
 
 #include "platforms/compiler.h"
 #include "runtime/include/erne.h"
+#include "runtime/round.h"
 
 static const struct {
     const char *name;
@@ -121,11 +122,6 @@ void erne_scheme_name(struct erne_scheme scheme, char name[ERNE_SCHEME_NAME_MAX]
 
 /* ------------------------------------------------------------------ sizes */
 
-static int64_t round_up(int64_t x, int64_t multiple)
-{
-    return (x + multiple - 1) / multiple * multiple;
-}
-
 int erne_planes_init(struct erne_planes *out, struct erne_scheme scheme, int64_t n,
                      int64_t k)
 {
@@ -136,8 +132,8 @@ int erne_planes_init(struct erne_planes *out, struct erne_scheme scheme, int64_t
     if (n < 1 || n > INT32_MAX || k < 1 || k > INT32_MAX || !erne_scheme_is_valid(scheme))
         return ERNE_EINVAL;
     if (scheme.layout == ERNE_LAYOUT_TILE64) {
-        p.n_pad = round_up(n, ERNE_TILE_ROWS);
-        p.k_pad = round_up(k, scheme.group > 64 ? scheme.group : 64);
+        p.n_pad = erne_round_up(n, ERNE_TILE_ROWS);
+        p.k_pad = erne_round_up(k, scheme.group > 64 ? scheme.group : 64);
     }
     if (scheme.group != 0)
         p.n_groups = p.k_pad / scheme.group;
@@ -148,12 +144,12 @@ int erne_planes_init(struct erne_planes *out, struct erne_scheme scheme, int64_t
     p.total_bytes = p.codes_bytes;
     if (erne_codec_is_int(scheme.codec)) {
         p.scales_bytes = (uint64_t)p.n_pad * (uint64_t)p.n_groups * sizeof(uint16_t);
-        p.scales_offset = (uint64_t)round_up((int64_t)p.total_bytes, PLANE_ALIGN);
+        p.scales_offset = erne_align_up(p.total_bytes, PLANE_ALIGN);
         p.total_bytes = p.scales_offset + p.scales_bytes;
     }
     if (scheme.asym) {
         p.minima_bytes = p.scales_bytes;
-        p.minima_offset = (uint64_t)round_up((int64_t)p.total_bytes, PLANE_ALIGN);
+        p.minima_offset = erne_align_up(p.total_bytes, PLANE_ALIGN);
         p.total_bytes = p.minima_offset + p.minima_bytes;
     }
     *out = p;

@@ -79,12 +79,6 @@ static inline uint64_t erne_golden_bytes(uint64_t n_tokens, uint64_t n_rows,
            n_rows * n_vocab * sizeof(float);
 }
 
-/* Where the next thing of that alignment may start at or after offset. */
-static inline uint64_t erne_align_up(uint64_t offset, uint64_t align)
-{
-    return (offset + align - 1) / align * align;
-}
-
 /* Small tensors start on 256 bytes, others on 4096: a GPU may import their pages. */
 static inline uint64_t erne_tensor_align(uint64_t n_bytes)
 {

@@ -11,6 +11,7 @@
 
 #include "runtime/model_desc.h"
 #include "runtime/op.h"
+#include "runtime/round.h"
 
 struct walk {
     int (*visit)(void *user, const struct erne_tensor_spec *spec);
@@ -89,8 +90,7 @@ static void visit_linear(struct walk *w, const char *what, enum erne_tensor_role
 static void visit_swiglu(struct walk *w, const char *gate_up, const char *down,
                          int64_t n_ff)
 {
-    const int64_t n_run = ERNE_SWIGLU_RUN;
-    const int64_t n_gate = (n_ff + n_run - 1) / n_run * n_run;
+    const int64_t n_gate = erne_round_up(n_ff, ERNE_SWIGLU_RUN);
 
     visit_spec(w, gate_up,
                (struct erne_tensor_spec){ .role = ERNE_ROLE_GATE_UP,

@@ -20,6 +20,7 @@
 #include <xxhash.h>
 
 #include "runtime/model_format.h"
+#include "runtime/round.h"
 
 enum tensor_state { STATE_TODO, STATE_WRITTEN, STATE_RECORDED };
 

@@ -10,6 +10,7 @@
  */
 #include "backends/cpu/cpu.h"
 #include "runtime/kv_row.h"
+#include "runtime/round.h"
 
 #include <float.h>
 #include <math.h>
@@ -64,11 +65,6 @@ static int64_t last_page(const struct shape *s, int64_t t, int64_t n_tok)
     return last / ERNE_KV_PAGE;
 }
 
-static int64_t round_up(int64_t n, int64_t step)
-{
-    return (n + step - 1) / step * step;
-}
-
 static struct shape shape_of(const struct cpu_backend *cpu, const struct erne_node *node,
                              int64_t n_tok)
 {
@@ -81,7 +77,7 @@ static struct shape shape_of(const struct cpu_backend *cpu, const struct erne_no
                        .position = node->src[ERNE_SRC_QPOS]->data };
 
     s.group = n_heads / s.n_kv_heads;
-    s.d_pad = round_up(s.d, CPU_HEAD_STEP);
+    s.d_pad = erne_round_up(s.d, CPU_HEAD_STEP);
     s.direct = s.d % (s.type == ERNE_TYPE_Q4 ? 2 * CPU_HEAD_STEP : CPU_HEAD_STEP) == 0;
     s.row_bytes = erne_kv_row_len(s.type, s.d) * (int64_t)erne_type_bytes(s.type);
     s.unit_tok = n_tok <= FEW_TOKENS ? 1 : cpu_max(1, UNIT_ROWS / s.group);
@@ -92,7 +88,7 @@ static struct shape shape_of(const struct cpu_backend *cpu, const struct erne_no
              cpu->kernels.pack_bf16[s.type] != NULL &&
              (n_tok > FEW_TOKENS || s.group >= BF16_MIN_ROWS);
     if (s.bf16)
-        s.unit_rows = round_up(s.unit_rows, CPU_BF16_ROWS);
+        s.unit_rows = erne_round_up(s.unit_rows, CPU_BF16_ROWS);
     return s;
 }
 
@@ -146,7 +142,8 @@ static void attend_bf16(const struct cpu_backend *cpu, const struct shape *s,
                                       .end = (int)n };
 
     cpu->kernels.pack_bf16[s->type](lane->k16, lane->v16, page, (int)n);
-    cpu->kernels.attend_bf16(lane->rows, lane->q16, round_up(n_rows, CPU_BF16_ROWS), &kv);
+    cpu->kernels.attend_bf16(lane->rows, lane->q16, erne_round_up(n_rows, CPU_BF16_ROWS),
+                             &kv);
 }
 
 /* Takes n positions of a page into the softmaxes of a unit's rows. */
@@ -224,7 +221,7 @@ static void begin_rows(const struct cpu_backend *cpu, const struct erne_node *no
         take_query(cpu, s, lane, i, q, scale);
         lane->rows[i] = (struct cpu_softmax){ .max = -FLT_MAX, .out = out };
     }
-    for (int64_t i = n; s->bf16 && i < round_up(n, CPU_BF16_ROWS); i++) {
+    for (int64_t i = n; s->bf16 && i < erne_round_up(n, CPU_BF16_ROWS); i++) {
         float *out = lane->out + i * s->d_pad;
 
         memset(out, 0, (size_t)s->d_pad * sizeof *out);

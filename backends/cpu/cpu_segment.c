@@ -6,6 +6,8 @@
  */
 #include "backends/cpu/cpu_segment.h"
 
+#include "runtime/round.h"
+
 enum { PACKED_BYTES = 16 << 20 };
 
 static struct cpu_segment_shape shape_of(const struct erne_node *node, int64_t n_rows,
@@ -18,7 +20,7 @@ static struct cpu_segment_shape shape_of(const struct erne_node *node, int64_t n
         .d = node->params.segment_attention.head_dim,
     };
 
-    s.d_pad = (s.d + CPU_HEAD_STEP - 1) / CPU_HEAD_STEP * CPU_HEAD_STEP;
+    s.d_pad = erne_round_up(s.d, CPU_HEAD_STEP);
     s.head_bytes = s.n_tiles * ERNE_TILE_ROWS * s.d_pad * form->number_bytes;
     s.n_at_once = cpu_max(1, cpu_min(PACKED_BYTES / (2 * s.head_bytes), s.n_heads));
     return s;

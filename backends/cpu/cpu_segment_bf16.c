@@ -6,6 +6,8 @@
 #include <float.h>
 #include <string.h>
 
+#include "runtime/round.h"
+
 /* A head's part of a row times the scale in bf16, padded with zeros; rows past the last
  * are zeros. */
 static void round_row(const struct cpu_backend *cpu, uint16_t *dst,
@@ -65,7 +67,7 @@ static int64_t begin_rows(const struct cpu_backend *cpu, const struct erne_node 
 {
     const float log2_e = 1.44269504f;
     const float scale = node->params.segment_attention.scale * log2_e;
-    const int64_t n = (r->n + CPU_BF16_ROWS - 1) / CPU_BF16_ROWS * CPU_BF16_ROWS;
+    const int64_t n = erne_round_up(r->n, CPU_BF16_ROWS);
 
     memset(lane->out, 0, (size_t)(n * s->d_pad) * sizeof *lane->out);
     for (int64_t i = 0; i < n; i++) {

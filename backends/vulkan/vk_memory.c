@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/round.h"
+
 enum { ROUND = 256, PART_ROUND = 1 << 14, LEAST_PART = 1 << 20, LEAST_TRIED = 32 << 20 };
 
 static const VkBufferUsageFlags usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
@@ -11,11 +13,6 @@ static const VkBufferUsageFlags usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
                                         VK_BUFFER_USAGE_TRANSFER_DST_BIT;
 static const VkMemoryPropertyFlags host_seen =
     VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-
-static uintptr_t round_up(uintptr_t n, uintptr_t to)
-{
-    return (n + to - 1) / to * to;
-}
 
 /* ---------------------------------------------------------------- buffers */
 
@@ -75,7 +72,7 @@ static int fill_own(struct vk_buffer *b, struct vk_device *dev, bool host)
 int vk_buffer_create(struct vk_buffer *out, struct vk_device *dev, VkDeviceSize n_bytes,
                      bool host)
 {
-    struct vk_buffer b = { .n_bytes = round_up(n_bytes ? n_bytes : 1, ROUND) };
+    struct vk_buffer b = { .n_bytes = erne_align_up(n_bytes ? n_bytes : 1, ROUND) };
     int st;
 
     if (b.n_bytes > dev->max_alloc)
@@ -122,7 +119,7 @@ static int import_pages(struct vk_range *r, struct vk_device *dev)
     VkMemoryRequirements need;
 
     r->offset = (uintptr_t)r->base % dev->import_align;
-    r->buffer.n_bytes = round_up(r->offset + r->n_bytes, dev->import_align);
+    r->buffer.n_bytes = erne_align_up(r->offset + r->n_bytes, dev->import_align);
     /* Weights are only read, which the interface cannot say. */
     memcpy(&import.pHostPointer, &(const void *){ r->base - r->offset }, sizeof(void *));
     VK_TRY(dev, GetMemoryHostPointerPropertiesEXT, dev->device, handle,
@@ -334,7 +331,7 @@ int vk_memory_find(const struct vk_memory *mem, const struct vk_device *dev,
     out->buffer = r->buffer.buffer;
     out->offset = at & ~(dev->bind_align - 1);
     out->skip = (uint32_t)(at - out->offset);
-    out->n_bytes = round_up(out->skip + n_bytes, 4);
+    out->n_bytes = erne_align_up(out->skip + n_bytes, 4);
     return out->n_bytes <= dev->max_binding ? 0 : ERNE_EINVAL;
 }
 

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "runtime/round.h"
+
 enum { MOST_EXPERTS = 512 }; /* as the shaders' arrays have */
 
 /* ------------------------------------------------------------------- route */
@@ -57,10 +59,7 @@ struct sizes {
     uint64_t hidden_at, given_at, total; /* in the scratch block; the plan is at 0 */
 };
 
-static uint64_t round_up(uint64_t n)
-{
-    return (n + 255) / 256 * 256;
-}
+enum { PART_ALIGN = 256 }; /* of the parts of the scratch block */
 
 /* Of n_tok tokens; what is laid out and compiled depends on the most there can be. */
 static struct sizes sizes_of(const struct erne_node *node, int64_t n_tok)
@@ -82,9 +81,9 @@ static struct sizes sizes_of(const struct erne_node *node, int64_t n_tok)
     s.plan_bytes = 4 * (uint64_t)(3 * s.n_blocks + 3 * s.n_slots + n_tok * n_experts);
     s.hidden_bytes = 4 * (uint64_t)(s.n_slots * s.n_ff);
     s.given_bytes = 4 * (uint64_t)(s.n_slots * s.n_out);
-    s.hidden_at = round_up(s.plan_bytes);
-    s.given_at = s.hidden_at + round_up(s.hidden_bytes);
-    s.total = s.given_at + round_up(s.given_bytes);
+    s.hidden_at = erne_align_up(s.plan_bytes, PART_ALIGN);
+    s.given_at = s.hidden_at + erne_align_up(s.hidden_bytes, PART_ALIGN);
+    s.total = s.given_at + erne_align_up(s.given_bytes, PART_ALIGN);
     return s;
 }
 

@@ -22,7 +22,7 @@ function may_include(inc) {
     if (match(FILENAME, /^backends\/[a-z]+\//))
         return index(inc, substr(FILENAME, 1, RLENGTH)) == 1 || inc ~ /^quantize\// ||
             inc ~ /^runtime\/(op|op_list|tensor|dtype|backend|error|arena)\.h$/ ||
-            inc ~ /^runtime\/(expert_cache|kv_row|route)\.h$/
+            inc ~ /^runtime\/(expert_cache|kv_row|round|route)\.h$/
     if (FILENAME ~ /^converters\//)
         return inc ~ /^(converters|quantize)\// ||
             inc ~ /^runtime\/(arena|dtype|error|le|op)\.h$/ ||
