@@ -39,6 +39,14 @@ static unsigned long first_sibling(unsigned long cpu)
     return end != line && first < CPU_SETSIZE ? first : cpu;
 }
 
+static long read_number(const char *path)
+{
+    char line[64];
+
+    read_line(path, line, sizeof(line));
+    return strtol(line, NULL, 10);
+}
+
 /* Whole cores that the container's time quota is worth, rounded up; at most n. */
 static int quota_cores(int n)
 {
@@ -48,6 +56,10 @@ static int quota_cores(int n)
     read_line("/sys/fs/cgroup/cpu.max", line, sizeof(line));
     quota = strtol(line, &end, 10); /* "200000 100000", or "max 100000" */
     period = strtol(end, NULL, 10);
+    if (line[0] == '\0') { /* cgroups of version 1; -1: no quota */
+        quota = read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+        period = read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+    }
     if (quota <= 0 || period <= 0 || (quota - 1) / period + 1 >= n)
         return n;
     return (int)((quota - 1) / period + 1);
