@@ -184,21 +184,24 @@ static int use_pre_tokenizer(struct pipeline *p, const json_t *step, const char 
 
 /* -------------------------------------------------------- post_processor */
 
-/* A template that starts with a special token puts it before each text. */
+/* A template that starts with a special token puts it before each text. Tokens behind the
+ * text are left out: a prompt is there to be continued. */
 static int use_post_processor(struct pipeline *p, const json_t *step, const char *type)
 {
-    const json_t *first, *special;
+    const json_t *single, *special;
     const char *name;
 
     if (strcmp(type, "ByteLevel") == 0)
         return 0;                /* changes offsets only */
     if (strcmp(type, "TemplateProcessing") != 0)
         return unsupported(p, "post_processor", type);
-    first = json_array_get(json_object_get(step, "single"), 0);
-    special = json_object_get(first, "SpecialToken");
+    single = json_object_get(step, "single");
+    special = json_object_get(json_array_get(single, 0), "SpecialToken");
     if (!special)
         return 0;
     name = text_of(special, "id");
+    if (json_object_get(json_array_get(single, 1), "SpecialToken"))
+        return unsupported(p, "post_processor with a second token behind", name);
     p->vocab->bos = vocab_find(p->vocab, name);
     p->vocab->add_bos = true;
     return p->vocab->bos >= 0 ? 0 : unsupported(p, "post_processor with", name);

@@ -176,6 +176,10 @@ static void test_json_refused(void **state)
           "\"single_word\":true}]}", "single_word", ERNE_EUNSUPPORTED },
         { "{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
           "BertProcessing", ERNE_EUNSUPPORTED },
+        { "{" MODEL "," BYTE_LEVEL ",\"post_processor\":{\"type\":"
+          "\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"a\"}},"
+          "{\"SpecialToken\":{\"id\":\"b\"}},{\"Sequence\":{}}]}}",
+          "second token behind \"a\"", ERNE_EUNSUPPORTED },
     };
 
     (void)state;
@@ -198,7 +202,8 @@ static void test_json_read(void **state)
         "[{\"type\":\"NFC\"}]},\"added_tokens\":[{\"id\":5,\"content\":\"<s>\","
         "\"special\":true,\"rstrip\":true},{\"id\":6,\"content\":\"  \"}],"
         "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":"
-        "[{\"SpecialToken\":{\"id\":\"<s>\"}},{}]}}";
+        "[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}},"
+        "{\"SpecialToken\":{\"id\":\"a\"}}]}}";
     struct erne_vocab vocab = { 0 };
 
     (void)state;
@@ -212,6 +217,7 @@ static void test_json_read(void **state)
     assert_non_null(strstr(vocab.patterns[0], "(?!\\P{White_Space})"));
     assert_true(vocab.nfc && vocab.add_bos);
     assert_int_equal(vocab.bos, 5);
+    assert_int_equal(vocab.eos, -1); /* the token behind the text is left out */
     assert_int_equal(vocab.tokens[3].n_bytes, 0);
     assert_int_equal(vocab.tokens[5].type, ERNE_TOKEN_CONTROL);
     assert_int_equal(vocab.tokens[5].flags, ERNE_TOKEN_RSTRIP);
