@@ -90,17 +90,21 @@ static int restart(struct chat *c, const char *system, struct erne_error *err)
 
 /* ------------------------------------------------------------------ turns */
 
-/* Errors that leave the conversation usable are told, and the question is taken back. */
+/* What leaves the conversation usable is told, and the question is taken back: two in a
+ * row, or an empty answer, are nothing that a model has seen. */
 static int recover(struct chat *c, size_t n_before, int st, const struct erne_error *err)
 {
-    if (st == ERNE_ECONTEXT) {
+    if (st == ERNE_ECANCELLED) {
+        fprintf(stderr, "\n(stopped before the answer; the message was not kept)\n");
+    } else if (st == ERNE_ECONTEXT) {
         fprintf(stderr, "\nerne: %s\n", err->text);
         fprintf(stderr, "The last message was not kept. /clear starts again; "
                         "-c N at the start makes room for more.\n");
-        drop_from(c, n_before);
-        return ERNE_OK;
+    } else {
+        return st;
     }
-    return st;
+    drop_from(c, n_before);
+    return ERNE_OK;
 }
 
 static int answer(struct chat *c, struct cli_text *text, struct erne_error *err)
@@ -126,7 +130,7 @@ static int answer(struct chat *c, struct cli_text *text, struct erne_error *err)
     return st;
 }
 
-/* A question and its answer, which may be cut short by Ctrl-C and is then kept as is. */
+/* A question and its answer. Cut short by Ctrl-C, what there is of the answer is kept. */
 static int take_turn(struct chat *c, const char *question, struct erne_error *err)
 {
     const size_t n_before = c->n;
@@ -137,7 +141,7 @@ static int take_turn(struct chat *c, const char *question, struct erne_error *er
         st = cli_text_append(&text, "", 0, err);
     if (st == ERNE_OK)
         st = answer(c, &text, err);
-    if (st == ERNE_ECANCELLED) {
+    if (st == ERNE_ECANCELLED && text.n > 0) {
         fprintf(stderr, "\n(stopped)\n");
         st = ERNE_OK;
     }

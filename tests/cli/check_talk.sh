@@ -151,18 +151,41 @@ yes 'abc
 pid=$!
 until [ -s "$out" ]; do kill -0 $pid || break; done 2>"$scratch/gone"
 kill -INT $pid
-until grep -q '(stopped)' "$err" || ! kill -0 $pid; do sleep 0.1; done 2>"$scratch/gone"
+until grep -q '(stopped' "$err" || ! kill -0 $pid; do sleep 0.1; done 2>"$scratch/gone"
 n=$(wc -l <"$out")
 until [ "$(wc -l <"$out")" -gt "$n" ] || ! kill -0 $pid; do
     sleep 0.1
 done 2>>"$scratch/gone"
-check 'grep -q "(stopped)" "$err"' 'Ctrl-C does not stop the answer'
+check 'grep -q "(stopped" "$err"' 'Ctrl-C does not stop the answer'
 check '[ "$(wc -l <"$out")" -gt "$n" ]' 'Ctrl-C in an answer ends the chat'
 kill $pid 2>>"$scratch/gone"
 wait $pid 2>>"$scratch/gone"
 
+# Ctrl-C before the answer takes the message back: what follows is answered as if alone. A
+# signal that came before the message was read, or after it was answered, is tried again.
+chat_with 'abc\n' 0 -n 4 --backend reference
+cp "$out" "$scratch/alone"
+{ echo /stats && head -c 1700 "$2/data/northanger.txt" | tr '\n' ' ' && printf '\nabc\n'
+} >"$scratch/long"
+for _ in 1 2 3 4 5; do
+    : >"$err"
+    "$erne" chat "$c" --temp 0 -n 4 -t 1 --backend reference <"$scratch/long" \
+        >"$out" 2>"$err" &
+    pid=$!
+    until grep -q 'context:' "$err" || ! kill -0 $pid; do
+        sleep 0.02
+    done 2>"$scratch/gone"
+    sleep 0.1
+    kill -INT $pid 2>"$scratch/gone"
+    wait $pid
+    grep -q 'message was not kept' "$err" && cmp -s "$out" "$scratch/alone" && break
+done
+check 'grep -q "message was not kept" "$err"' 'Ctrl-C before the answer is not told'
+check 'cmp -s "$out" "$scratch/alone"' 'a message that was taken back is answered'
+
 # Ctrl-C where a message is typed ends the program.
 mkfifo "$scratch/typed"
+: >"$err" # what is waited for stood there
 "$erne" chat "$c" <"$scratch/typed" >"$out" 2>"$err" &
 pid=$!
 exec 3>"$scratch/typed"
