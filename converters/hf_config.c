@@ -101,7 +101,7 @@ static int read_rope(struct erne_model_desc *desc, const struct hf_object *text,
     const bool is_vl = desc->vision.n_layers != 0;
     const struct json_file *file = text->file;
     const json_t *sections = NULL;
-    double theta = 0;
+    double theta = 500000; /* what transformers' classes have, of all kinds */
 
     ERNE_TRY(json_get_number(file, text->obj, "rope_theta", &theta, err));
     for (size_t i = 0; i < ERNE_ARRAY_LEN(objects); i++) {
@@ -121,8 +121,7 @@ static int read_rope(struct erne_model_desc *desc, const struct hf_object *text,
             sections = json_object_get(rope, "mrope_section");
     }
     if (!(theta > 0 && theta < 1e30))
-        return erne_fail(err, ERNE_EFORMAT, "%s: rope_theta is missing or not positive",
-                         file->path);
+        return erne_fail(err, ERNE_EFORMAT, "%s: rope_theta is not positive", file->path);
     desc->rope_theta = (float)theta;
     if (!is_vl)
         return ERNE_OK;

@@ -321,8 +321,8 @@ static void test_configurations_are_refused_by_name(void **state)
           ERNE_EFORMAT, "there is no tensor model.layers.0.mlp.gate.weight" },
         { "moe", "pt", "\"moe_layer_start_index\": 1", "\"moe_layer_start_index\": 2",
           ERNE_EFORMAT, "there is no tensor model.layers.1.mlp.gate_proj.weight" },
-        { "moe", "pt", "\"moe_norm_min\": 1e-12", "\"moe_norm_min\": null",
-          ERNE_EFORMAT, "moe_norm_min: expected a value" },
+        { "moe", "pt", "\"moe_norm_min\": 1e-12", "\"moe_norm_min\": null", ERNE_EFORMAT,
+          "moe_norm_min: expected a value" },
         { "vl", "pt", "\"patch_size\": 14", "\"patch_size\": null", ERNE_EFORMAT,
           "patch_size: expected a value" },
         { "vl", "pt", "\"quick_gelu\"", "\"gelu\"", ERNE_EUNSUPPORTED, "quick_gelu" },
@@ -402,6 +402,21 @@ static void test_the_second_gguf_file(void **state)
     checkpoint_put(dir, "a-mmproj.gguf", NULL);
     checkpoint_put(dir, "b-mmproj.gguf", NULL);
     remove(ERNE_TEST_DIR "/x.gguf");
+}
+
+/* As in transformers, whose classes have the released models' 500000. */
+static void test_a_config_without_rope_theta(void **state)
+{
+    struct erne_convert_opts opts = options(lay_out("moe-square", "pt"), first_dst);
+
+    (void)state;
+    convert(&opts);
+    edit("config.json", "\"rope_theta\": 500000.0,", "");
+    opts.dst = other_dst;
+    convert(&opts);
+    compare("no rope_theta");
+    edit("config.json", "\"rope_type\"", "\"rope_theta\": 0, \"rope_type\"");
+    refuse(&opts, ERNE_EFORMAT, "rope_theta is not positive");
 }
 
 /* Paddle's quantised experts; the values are those that the script computes. */
@@ -768,6 +783,7 @@ int main(void)
         cmocka_unit_test(test_limits_of_pictures),
         cmocka_unit_test(test_the_second_gguf_file),
         cmocka_unit_test(test_gguf_experts_are_refused_by_name),
+        cmocka_unit_test(test_a_config_without_rope_theta),
         cmocka_unit_test(test_quantised_experts),
         cmocka_unit_test(test_quantised_files_are_refused_with_the_reason),
         cmocka_unit_test(test_sizes_from_a_configuration_alone),
