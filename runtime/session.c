@@ -387,7 +387,7 @@ int erne_session_eval(struct erne_session *session, const int32_t *tokens, size_
     int st;
 
     ERNE_TRY(check_tokens(s, tokens, n, err));
-    if (n == 1 && erne_session_draft_take(s, tokens[0])) {
+    if (n == 1 && atomic_load(&s->cancel) == 0 && erne_session_draft_take(s, tokens[0])) {
         if (logits)
             memcpy(logits, s->last_logits, n_vocab * sizeof(*logits));
         return 0;

@@ -221,6 +221,42 @@ static void test_full_context(void **state)
     erne_engine_close(&engine);
 }
 
+/* A cancelled eval computes nothing, though its token was guessed and evaluated ahead;
+ * asked again, it gives what it would have. */
+static void test_cancelled_guess(void **state)
+{
+    const struct golden *g = *state;
+    const struct setup setup = { .scheme = "f32", .isa = "auto", .n_draft = 1 };
+    struct erne_engine *engine = engine_open(g, &setup);
+    struct erne_session *session = session_create(engine, &setup);
+    struct erne_error err = { 0 };
+    const size_t n_bytes = g->n_vocab * sizeof(float);
+    float *ahead = malloc(n_bytes);
+    int32_t id = -1;
+    int n_past;
+
+    assert_non_null(ahead);
+    assert_int_equal(erne_session_eval(session, g->tokens, g->n_tokens, NULL, &err), 0);
+    for (int i = 0; i < N_GENERATED; i++) {
+        assert_int_equal(erne_session_sample(session, &id, &err), 0);
+        if (id == session->draft.token)
+            break;
+        assert_int_equal(erne_session_eval(session, &id, 1, NULL, &err), 0);
+    }
+    assert_int_equal(id, session->draft.token);
+    memcpy(ahead, session->draft.ahead, n_bytes);
+    n_past = erne_session_n_past(session);
+    erne_session_cancel(session);
+    assert_int_equal(erne_session_eval(session, &id, 1, NULL, &err), ERNE_ECANCELLED);
+    assert_int_equal(erne_session_n_past(session), n_past);
+    assert_int_equal(erne_session_eval(session, &id, 1, NULL, &err), 0);
+    assert_int_equal(erne_session_n_past(session), n_past + 1);
+    assert_memory_equal(erne_session_logits(session), ahead, n_bytes);
+    free(ahead);
+    erne_session_destroy(&session);
+    erne_engine_close(&engine);
+}
+
 static void test_options(void **state)
 {
     const struct setup setup = { .scheme = "f32", .isa = "auto" };
@@ -246,6 +282,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(test_lossless, &g),
         cmocka_unit_test_prestate(test_batches, &g),
         cmocka_unit_test_prestate(test_full_context, &g),
+        cmocka_unit_test_prestate(test_cancelled_guess, &g),
         cmocka_unit_test_prestate(test_options, &g),
     };
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
