@@ -43,10 +43,15 @@ struct allotment {
 
 /* ------------------------------------------------------------------- units */
 
-/* Towers have norms and biases, too. */
+/* Of the tower or what is between it and the language model, norms and biases too. */
 static bool is_tower(const struct convert_tensor *t)
 {
-    return strncmp(t->layout->spec.name, "vision.", 7) == 0;
+    static const char *const parts[] = { "vision.", "resampler.", "projector." };
+    bool is_part = false;
+
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(parts); i++)
+        is_part |= strncmp(t->layout->spec.name, parts[i], strlen(parts[i])) == 0;
+    return is_part;
 }
 
 static enum group group_of(const struct allotment *a, const struct convert_tensor *t)

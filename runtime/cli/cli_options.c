@@ -213,8 +213,8 @@ const struct cli_option cli_options[] = {
       "weights fit into --max-ram)" },
     { "--target-bpw", "BITS[,vision=BITS]", CLI_TEXT, AT(convert.target_bpw), 0, 0,
       CLI_CONVERT,
-      "choose each matrix's scheme by what it costs the model, so that the "
-      "weights have this many bits on average; needs --calibrate" },
+      "choose each matrix's scheme by what it costs the model, so that weights (a vision "
+      "tower's apart) have this many bits on average; needs --calibrate" },
     { "--with-mtp", NULL, CLI_FLAG, AT(convert.with_mtp), 0, 0, CLI_CONVERT,
       "keep the block for multi-token prediction, which is left out otherwise" },
     { "--force, --overwrite", NULL, CLI_FLAG, AT(convert.overwrite), 0, 0, CLI_CONVERT,

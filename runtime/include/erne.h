@@ -486,9 +486,10 @@ struct erne_convert_opts {
     const char *target_bpw;    /* "4.25", "4.25,vision=6": bits a weight, on which each
                                   matrix gets the scheme that the model needs, as
                                   measured with the text of calibrate; instead of a
-                                  scheme. The vision tower and its experts have a budget
-                                  of their own; without one the tower is stored as w8 and
-                                  its experts get the text's. NULL: no budget */
+                                  scheme. The vision tower, its resampler or projector
+                                  and its experts have a budget of their own; without one
+                                  the first two are stored as w8, outside the budget, and
+                                  the experts get the text's. NULL: no budget */
     bool overwrite;            /* replace an existing dst */
     erne_write_fn report;      /* receives the plan and the closing summary */
     void *report_user;

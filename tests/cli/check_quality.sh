@@ -51,6 +51,16 @@ expect 0 '' convert "$golden/$last" -o "$scratch/rounded.erne" --force \
     --chat-template none -t 2 $last_options
 check 'cmp -s "$scratch/first.erne" "$scratch/rounded.erne"' 'threads change the choice'
 
+# What leads from the tower to the language model is of the tower's budget.
+# see BUDGET SCHEME -- what the budget makes of PaddleOCR-VL's projector
+see() {
+    expect 0 '' convert "$golden/ocr" -o "$scratch/see.erne" --force \
+        --chat-template none -t 1 --target-bpw "$1" --calibrate "$scratch/prose"
+    expect 0 "projector.fc1 $2" inspect "$scratch/see.erne"
+}
+see 20 w8
+see 20,vision=7 w4
+
 # Budgets that cannot be.
 no() {
     text=$1
