@@ -303,15 +303,13 @@ static int compare_counts(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool is_first_of_expert(const struct erne_tensor_spec *spec)
+int64_t calibration_given(const struct calibration *c, size_t tensor)
 {
-    return spec->expert >= 0 && spec->role == ERNE_ROLE_GATE_UP;
-}
+    const struct erne_tensor_spec *spec = &c->sums.plan->tensors[tensor].layout->spec;
 
-bool calibration_missed(const struct calibration *c, size_t tensor)
-{
-    return is_first_of_expert(&c->sums.plan->tensors[tensor].layout->spec) &&
-           c->sums.seen[tensor] == 0;
+    if (spec->expert < 0 || spec->role != ERNE_ROLE_GATE_UP)
+        return -1;
+    return c->sums.seen[tensor];
 }
 
 struct calibration_reach calibration_reach(const struct calibration *c)
@@ -322,12 +320,9 @@ struct calibration_reach calibration_reach(const struct calibration *c)
 
     if (!counts)
         return reach;
-    for (size_t i = 0; i < plan->n; i++) {
-        const struct erne_tensor_spec *spec = &plan->tensors[i].layout->spec;
-
-        if (is_first_of_expert(spec))
-            counts[reach.n_experts++] = c->sums.seen[i];
-    }
+    for (size_t i = 0; i < plan->n; i++)
+        if (calibration_given(c, i) >= 0)
+            counts[reach.n_experts++] = calibration_given(c, i);
     qsort(counts, (size_t)reach.n_experts, sizeof(*counts), compare_counts);
     for (int64_t i = 0; i < reach.n_experts; i++)
         reach.n_reached += counts[i] > 0;

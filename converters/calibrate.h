@@ -35,8 +35,9 @@ const struct judge *calibration_judge(const struct calibration *calibration);
 int64_t calibration_n_tokens(const struct calibration *calibration);
 /* n_experts is 0 for a model without. */
 struct calibration_reach calibration_reach(const struct calibration *calibration);
-/* Whether plan->tensors[tensor] belongs to an expert that no token went to, which is then
- * rounded by what others of its layer were given; of its two matrices it is the first. */
-bool calibration_missed(const struct calibration *calibration, size_t tensor);
+/* The tokens that went to the expert whose first matrix plan->tensors[tensor] is; -1: it
+ * is no expert's. Where none did, the first matrix is rounded by what others of the layer
+ * were given, and the second plainly. */
+int64_t calibration_given(const struct calibration *calibration, size_t tensor);
 
 #endif

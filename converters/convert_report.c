@@ -167,7 +167,7 @@ static int report_missed(const struct convert_plan *plan,
     for (size_t i = 0; i < plan->n; i++) {
         const struct erne_tensor_spec *spec = &plan->tensors[i].layout->spec;
 
-        if (!calibration_missed(plan->calibration, i))
+        if (calibration_given(plan->calibration, i) != 0)
             continue;
         if (spec->layer != layer)
             ERNE_TRY(convert_emit(opts, "%s  layer %d: none went to expert",
@@ -178,12 +178,41 @@ static int report_missed(const struct convert_plan *plan,
     return convert_emit(opts, "\n");
 }
 
+/* For whoever wants to know: how many tokens went to each expert, a line a layer. */
+static void log_given(const struct convert_plan *plan,
+                      const struct erne_convert_opts *opts)
+{
+    char line[8192] = "";
+    size_t n = 0;
+    int32_t layer = -1;
+
+    for (size_t i = 0; i < plan->n && opts->log; i++) {
+        const int64_t given = calibration_given(plan->calibration, i);
+        const int32_t of = plan->tensors[i].layout->spec.layer;
+
+        if (given < 0)
+            continue;
+        if (of != layer) {
+            if (n > 0)
+                opts->log(opts->log_user, ERNE_LOG_DEBUG, line);
+            n = (size_t)snprintf(line, sizeof(line), "layer %d: tokens by expert",
+                                 (int)of);
+            layer = of;
+        }
+        if (n + 24 < sizeof(line))
+            n += (size_t)snprintf(line + n, sizeof(line) - n, " %" PRId64, given);
+    }
+    if (n > 0)
+        opts->log(opts->log_user, ERNE_LOG_DEBUG, line);
+}
+
 /* What the text did, and which experts it left out. */
 static int report_calibration(const struct convert_plan *plan,
                               const struct erne_convert_opts *opts)
 {
     const struct calibration_reach reach = calibration_reach(plan->calibration);
 
+    log_given(plan, opts);
     ERNE_TRY(convert_emit(opts, "  calibrated on %" PRId64 " tokens",
                           calibration_n_tokens(plan->calibration)));
     if (reach.n_experts > 0)

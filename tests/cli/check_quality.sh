@@ -51,6 +51,12 @@ expect 0 '' convert "$golden/$last" -o "$scratch/rounded.erne" --force \
     --chat-template none -t 2 $last_options
 check 'cmp -s "$scratch/first.erne" "$scratch/rounded.erne"' 'threads change the choice'
 
+# A text too short for all experts: they are named, and counted for who asks.
+head -c 700 "$scratch/prose" >"$scratch/short"
+expect 0 'none went to expert' convert "$golden/moe-bare" -o "$scratch/few.erne" \
+    --chat-template none -t 1 --scheme w4 --calibrate "$scratch/short" -v
+check 'grep -q "layer 3: tokens by expert 0 0 [1-9]" "$err"' 'no counts by expert'
+
 # What leads from the tower to the language model is of the tower's budget.
 # see BUDGET SCHEME -- what the budget makes of PaddleOCR-VL's projector
 see() {
