@@ -211,7 +211,7 @@ static void close_model(struct calibration *c)
     erne_session_destroy(&c->session);
     erne_engine_close(&c->engine);
     if (c->exact_path)
-        pf_path_remove(c->exact_path);
+        convert_drop(c->exact_path);
 }
 
 static int make(struct calibration *c, const struct convert_plan *plan,

@@ -43,6 +43,14 @@ expect 1 "$scratch/nothing" convert "$golden/moe" -o "$scratch/x.erne" --scheme 
     --chat-template none --calibrate "$scratch/nothing"
 expect 2 'calibration text would be replaced' convert "$golden/moe" -o "$prose" --force \
     --scheme w4 --calibrate "$prose"
+cp -r "$golden/moe" "$scratch/spoilt"
+chmod -R u+w "$scratch/spoilt"
+weights=$scratch/spoilt/model.safetensors
+printf '\377\377\377\377' |
+    dd of="$weights" bs=1 seek=$(($(wc -c <"$weights") - 4)) conv=notrunc 2>/dev/null
+expect 3 'not finite' convert "$scratch/spoilt" -o "$scratch/x.erne" --scheme w4 \
+    --chat-template none --calibrate "$prose"
+check '[ -z "$(find "$scratch" -name "x.erne*")" ]' 'an exact copy is left behind'
 echo 'too short' >"$prose"
 expect 2 'are too few to calibrate' convert "$golden/moe" -o "$scratch/x.erne" \
     --chat-template none --scheme w4 --calibrate "$prose"
