@@ -254,21 +254,6 @@ static double rate(size_t n, double seconds)
     return seconds > 0 ? (double)n / seconds : 0;
 }
 
-/* Only where memory is limited and there are experts. */
-static void print_experts(const struct cli_generator *g)
-{
-    const struct erne_expert_stats e = erne_engine_expert_stats(g->model->engine);
-
-    if (e.n_used == 0)
-        return;
-    fprintf(stderr,
-            "  %.1f %% of experts found in memory, %.1f MiB read; %.1f of %.1f MiB of "
-            "experts stay there\n",
-            100.0 * (double)e.n_hits / (double)e.n_used, (double)e.bytes_read / 0x1p20,
-            (double)(e.capacity < e.n_bytes ? e.capacity : e.n_bytes) / 0x1p20,
-            (double)e.n_bytes / 0x1p20);
-}
-
 void cli_stats_print(const struct cli_generator *g)
 {
     const struct cli_stats *s = &g->stats;
@@ -289,5 +274,5 @@ void cli_stats_print(const struct cli_generator *g)
         fprintf(stderr, "  %.0f %% of %llu guesses ahead were right\n",
                 100.0 * (double)draft.n_accepted / (double)draft.n_drafted,
                 (unsigned long long)draft.n_drafted);
-    print_experts(g);
+    cli_model_print_experts(g->model);
 }

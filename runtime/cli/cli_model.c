@@ -135,6 +135,20 @@ int cli_model_start(struct cli_model *model, const struct erne_session_opts *opt
     return st;
 }
 
+void cli_model_print_experts(const struct cli_model *model)
+{
+    const struct erne_expert_stats e = erne_engine_expert_stats(model->engine);
+
+    if (e.n_used == 0)
+        return;
+    fprintf(stderr,
+            "  %.1f %% of experts found in memory, %.1f MiB read; %.1f of %.1f MiB of "
+            "experts stay there\n",
+            100.0 * (double)e.n_hits / (double)e.n_used, (double)e.bytes_read / 0x1p20,
+            (double)(e.capacity < e.n_bytes ? e.capacity : e.n_bytes) / 0x1p20,
+            (double)e.n_bytes / 0x1p20);
+}
+
 void cli_model_close(struct cli_model *model)
 {
     erne_session_destroy(&model->session);

@@ -21,6 +21,8 @@ int cli_model_open(struct cli_model *model, struct cli_args *args, size_t operan
                    struct erne_error *err);
 int cli_model_start(struct cli_model *model, const struct erne_session_opts *opts,
                     struct erne_error *err);
+/* To stderr, which experts were in memory, where it is limited and there are some. */
+void cli_model_print_experts(const struct cli_model *model);
 void cli_model_close(struct cli_model *model);
 
 /* Token ids that grow; zero it to start, free(data) at the end. */

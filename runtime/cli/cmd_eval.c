@@ -235,6 +235,8 @@ int cmd_eval(struct cli_args *args, struct erne_error *err)
         eval_score_print_kld(&e.score);
     else if (st == ERNE_OK)
         eval_score_print_perplexity(&e.score);
+    if (st == ERNE_OK)
+        cli_model_print_experts(&e.model);
     cli_newfile_close(&e.saved);
     eval_base_close(&e.base);
     eval_score_deinit(&e.score);

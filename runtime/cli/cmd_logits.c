@@ -189,6 +189,8 @@ int cmd_logits(struct cli_args *args, struct erne_error *err)
     }
     if (st == ERNE_OK)
         st = write_logits(&model, args, &ids, &media, err);
+    if (st == ERNE_OK)
+        cli_model_print_experts(&model);
     free(ids.data);
     cli_media_close(&media);
     cli_model_close(&model);

@@ -98,6 +98,7 @@ expect 1 'context length exceeded' run "$m" --image "$pictures/002.png" -p x -c 
 expect 5 'MiB of memory are too few' run "$m" --ram 1M -p x
 expect 2 '--ram' run "$m" --ram much -p x
 expect 0 'experts found in memory' run "$m" --ram 4G -p x -n 2 -c 64
+expect 0 'experts found in memory' logits "$m" --ram 4G -p x -o "$scratch/ram.npy"
 model gguf-ernie
 "$erne" convert "$golden/gguf-ernie/model.gguf" -o "$scratch/text.erne" \
     --chat-template ernie >"$out" 2>"$err" || failed 'convert with a chat template'
