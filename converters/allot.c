@@ -25,7 +25,7 @@ struct unit {
     enum group group;
     size_t first; /* of its tensors */
     uint64_t n_weights;
-    uint64_t bytes[N_CANDIDATES];
+    struct budget_unit budget; /* bytes from the start; losses when all are measured */
     struct convert_loss loss[N_CANDIDATES];
     double kld; /* of the trial; 0: not measured, or the text has no use for the unit */
 };
@@ -80,8 +80,26 @@ static bool is_same_unit(const struct allotment *a, const struct convert_tensor 
            (s->expert >= 0) == (t->expert >= 0) && group_of(a, x) == group_of(a, y);
 }
 
+/* What a tensor adds to its unit in each candidate scheme. */
+static int add_bytes(struct unit *u, const struct convert_tensor *t,
+                     struct erne_error *err)
+{
+    const struct erne_tensor_spec *spec = &t->layout->spec;
+
+    for (int c = 0; c < N_CANDIDATES; c++) {
+        struct erne_scheme scheme;
+        struct erne_planes planes;
+
+        ERNE_TRY(erne_scheme_parse(&scheme, candidates[c]));
+        if (erne_planes_init(&planes, scheme, spec->n, spec->k) < 0)
+            return erne_fail(err, ERNE_EFORMAT, "%s: cannot be stored", spec->name);
+        u->budget.bytes[c] += planes.total_bytes;
+    }
+    return ERNE_OK;
+}
+
 /* Fills units, unit_of and schemes. */
-static void find_units(struct allotment *a)
+static int find_units(struct allotment *a, struct erne_error *err)
 {
     for (size_t i = 0; i < a->plan->n; i++) {
         const struct convert_tensor *t = &a->plan->tensors[i];
@@ -99,7 +117,9 @@ static void find_units(struct allotment *a)
         }
         a->unit_of[i] = u - 1;
         a->units[u - 1].n_weights += weights_of(t);
+        ERNE_TRY(add_bytes(&a->units[u - 1], t, err));
     }
+    return ERNE_OK;
 }
 
 /* ------------------------------------------------------------------ trials */
@@ -168,7 +188,6 @@ static void add_losses(struct allotment *a, const struct convert_stats *stats,
             continue;
         struct unit *u = &a->units[a->unit_of[i]];
 
-        u->bytes[candidate] += a->plan->tensors[i].planes.total_bytes;
         u->loss[candidate].err2 += stats->losses[i].err2;
         u->loss[candidate].ref2 += stats->losses[i].ref2;
         u->loss[candidate].cost += stats->losses[i].cost;
@@ -285,13 +304,39 @@ static uint64_t fixed_bytes(const struct allotment *a, enum group group,
     return bytes;
 }
 
-static int choose_group(struct allotment *a, enum group group, double bits,
-                        struct budget_unit *units, uint8_t *choice,
-                        struct erne_error *err)
+static double bits_of(const struct allotment *a, enum group group)
 {
-    double *scratch = calloc(a->n + 1, sizeof(*scratch)), price;
+    return group == GROUP_VISION && a->target.vision > 0.0 ? a->target.vision
+                                                           : a->target.text;
+}
+
+/* Bytes for all units of a group. EINVAL: fewer than they take at least. */
+static int find_room(const struct allotment *a, enum group group, uint64_t *room,
+                     struct erne_error *err)
+{
+    const double bits = bits_of(a, group);
     uint64_t n_weights, fixed = fixed_bytes(a, group, &n_weights), least = fixed;
     const uint64_t most = (uint64_t)(bits / 8.0 * (double)n_weights);
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->n; i++)
+        if (a->units[i].group == group) {
+            least += budget_least(&a->units[i].budget, N_CANDIDATES);
+            n++;
+        }
+    *room = most > fixed ? most - fixed : 0;
+    if (n == 0 || least <= most)
+        return ERNE_OK;
+    return erne_fail(err, ERNE_EINVAL, "%g bits a weight are too few%s: it takes %.2f",
+                     bits, group == GROUP_VISION ? " for vision" : "",
+                     8.0 * (double)least / (double)n_weights);
+}
+
+static int choose_group(struct allotment *a, enum group group, struct budget_unit *units,
+                        uint8_t *choice, struct erne_error *err)
+{
+    double *scratch = calloc(a->n + 1, sizeof(*scratch)), price;
+    uint64_t room;
     size_t n = 0;
 
     if (!scratch)
@@ -301,25 +346,16 @@ static int choose_group(struct allotment *a, enum group group, double bits,
     for (size_t i = 0; i < a->n; i++) {
         if (a->units[i].group != group)
             continue;
-        for (int c = 0; c < N_CANDIDATES; c++) {
-            units[n].bytes[c] = a->units[i].bytes[c];
-            units[n].loss[c] = foretell(&a->units[i], c, price);
-        }
-        least += budget_least(&units[n++], N_CANDIDATES);
+        for (int c = 0; c < N_CANDIDATES; c++)
+            a->units[i].budget.loss[c] = foretell(&a->units[i], c, price);
+        units[n++] = a->units[i].budget;
     }
-    if (n == 0 || (fixed <= most &&
-                   budget_choose(choice, units, n, N_CANDIDATES, most - fixed) == 0))
-        return ERNE_OK;
-    return erne_fail(err, ERNE_EINVAL, "%g bits a weight are too few%s: it takes %.2f",
-                     bits, group == GROUP_VISION ? " for vision" : "",
-                     8.0 * (double)least / (double)n_weights);
+    ERNE_TRY(find_room(a, group, &room, err));
+    return budget_choose(choice, units, n, N_CANDIDATES, room);
 }
 
 static int choose_all(struct allotment *a, struct erne_error *err)
 {
-    const double bits[GROUP_COUNT] = { a->target.text, a->target.vision > 0.0
-                                                           ? a->target.vision
-                                                           : a->target.text };
     struct budget_unit *units = calloc(a->n + 1, sizeof(*units));
     uint8_t *choice = calloc(a->n + 1, sizeof(*choice));
     int st = units && choice ? ERNE_OK : erne_fail(err, ERNE_ENOMEM, "out of memory");
@@ -327,7 +363,7 @@ static int choose_all(struct allotment *a, struct erne_error *err)
     for (int g = 0; g < GROUP_COUNT && st == 0; g++) {
         size_t n = 0;
 
-        st = choose_group(a, (enum group)g, bits[g], units, choice, err);
+        st = choose_group(a, (enum group)g, units, choice, err);
         for (size_t u = 0; u < a->n && st == 0; u++) {
             if ((int)a->units[u].group != g)
                 continue;
@@ -345,7 +381,8 @@ static int choose_all(struct allotment *a, struct erne_error *err)
 
 /* --------------------------------------------------------------- the whole */
 
-static int allot(struct allotment *a, struct erne_error *err)
+/* What follows from shapes alone. */
+static int prepare(struct allotment *a, struct erne_error *err)
 {
     const size_t n = a->plan->n;
 
@@ -356,21 +393,40 @@ static int allot(struct allotment *a, struct erne_error *err)
     a->path = convert_path(a->opts, ".trial");
     if (!a->units || !a->unit_of || !a->schemes || !a->path)
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
-    find_units(a);
-    for (int c = 0; c < N_CANDIDATES; c++)
-        ERNE_TRY(try_candidate(a, c, err));
-    return choose_all(a, err);
+    return find_units(a, err);
+}
+
+static void release(struct allotment *a)
+{
+    free(a->units);
+    free(a->unit_of);
+    free(a->schemes);
+    free(a->path);
+}
+
+int allot_check(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                struct erne_error *err)
+{
+    struct allotment a = { .plan = plan, .opts = opts };
+    uint64_t room;
+    int st = prepare(&a, err);
+
+    for (int g = 0; g < GROUP_COUNT && st == 0; g++)
+        st = find_room(&a, (enum group)g, &room, err);
+    release(&a);
+    return st;
 }
 
 int allot_schemes(struct convert_plan *plan, const struct erne_convert_opts *opts,
                   struct erne_error *err)
 {
     struct allotment a = { .plan = plan, .opts = opts };
-    const int st = allot(&a, err);
+    int st = prepare(&a, err);
 
-    free(a.units);
-    free(a.unit_of);
-    free(a.schemes);
-    free(a.path);
+    for (int c = 0; c < N_CANDIDATES && st == 0; c++)
+        st = try_candidate(&a, c, err);
+    if (st == 0)
+        st = choose_all(&a, err);
+    release(&a);
     return st;
 }

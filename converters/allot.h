@@ -10,8 +10,12 @@
 
 #include "converters/convert.h"
 
-/* Decides all schemes of the plan that are not fixed; opts->target_bpw was checked, and
- * plan->calibration is there. EINVAL says how many bits it takes at least. */
+/* Whether the budget can be kept to, before anything is measured. EINVAL says how many
+ * bits it takes at least. */
+int allot_check(struct convert_plan *plan, const struct erne_convert_opts *opts,
+                struct erne_error *err);
+/* Decides all schemes of the plan that are not fixed; allot_check found nothing, and
+ * plan->calibration is there. */
 int allot_schemes(struct convert_plan *plan, const struct erne_convert_opts *opts,
                   struct erne_error *err);
 

@@ -156,7 +156,9 @@ static int write_file(struct convert_plan *plan, const struct erne_convert_opts 
 static int convert(struct convert_plan *plan, const struct erne_convert_opts *opts,
                    struct erne_error *err)
 {
-    if (!opts->target_bpw)
+    if (opts->target_bpw)
+        ERNE_TRY(allot_check(plan, opts, err));
+    else
         ERNE_TRY(convert_device_check(&plan->device, err));
     if (opts->calibrate)
         ERNE_TRY(calibration_make(&plan->calibration, plan, opts, err));

@@ -67,7 +67,8 @@ see() {
 see 20 w8
 see 20,vision=7 w4
 
-# Budgets that cannot be.
+# Budgets that cannot be: refused before the exact copy is made, whose name is taken.
+mkdir "$scratch/no.erne.exact"
 no() {
     text=$1
     shift
@@ -81,6 +82,7 @@ no '1.5 bits a weight are too few: it takes 2.' --target-bpw 1.5 \
     --calibrate "$scratch/prose"
 expect 2 'too few for vision' convert "$golden/vl" -o "$scratch/no.erne" \
     --chat-template none --target-bpw 20,vision=2 --calibrate "$scratch/prose"
+rmdir "$scratch/no.erne.exact"
 check '[ -z "$(find "$scratch" -name "*.erne.*" -o -name "no.erne")" ]' 'left behind'
 
 finish
