@@ -31,6 +31,63 @@ struct calibration {
     uint64_t max_bytes; /* for sums at a time */
 };
 
+/* ------------------------------------------------------------------- text */
+
+/* The last chunks are for judging what the others led to; a single one is for both. */
+static void divide_text(struct calibration *c, size_t n_chunks)
+{
+    c->n_held_out = n_chunks / JUDGE_SHARE;
+    if (c->n_held_out > JUDGE_CHUNKS)
+        c->n_held_out = JUDGE_CHUNKS;
+    if (c->n_held_out == 0 && n_chunks > 1)
+        c->n_held_out = 1;
+    n_chunks -= c->n_held_out;
+    c->n_tokens = (n_chunks < MAX_CHUNKS ? n_chunks : MAX_CHUNKS) * c->chunk;
+}
+
+static int encode(struct calibration *c, const struct convert_plan *plan,
+                  const char *text, size_t n_bytes, size_t *n, struct erne_error *err)
+{
+    const struct erne_text_span all = { 0, n_bytes };
+    const struct erne_text whole = { text, n_bytes, &all, 1 };
+    struct erne_tokenizer *tokenizer;
+    int st;
+
+    ERNE_TRY(
+        erne_tokenizer_open(&tokenizer, plan->tokenizer, plan->tokenizer_bytes, err));
+    c->tokens = malloc((n_bytes + 1) * sizeof(*c->tokens));
+    st = c->tokens
+             ? erne_tokenizer_encode(tokenizer, &whole, c->tokens, n_bytes + 1, n, err)
+             : erne_fail(err, ERNE_ENOMEM, "no memory for %zu tokens", n_bytes);
+    erne_tokenizer_close(&tokenizer);
+    return st;
+}
+
+/* The text, before there is a model. */
+static int read_tokens(struct calibration *c, const struct convert_plan *plan,
+                       const char *path, struct erne_error *err)
+{
+    const size_t n_ctx = (size_t)plan->src->desc.n_ctx_train;
+    struct erne_error why = { 0 };
+    char *text = NULL;
+    size_t n_bytes, n = 0;
+    int st;
+
+    ERNE_TRY(text_file_load(&text, &n_bytes, path, err));
+    st = encode(c, plan, text, n_bytes, &n, &why);
+    free(text);
+    if (st < 0)
+        return erne_fail(err, st, "%s: %s", path, why.text);
+    if (n < MIN_TOKENS)
+        return erne_fail(err, ERNE_EINVAL, "%s: %zu tokens are too few to calibrate: %d",
+                         path, n, MIN_TOKENS);
+    c->chunk = n_ctx < CHUNK ? n_ctx : CHUNK;
+    if (n < c->chunk)
+        c->chunk = n;
+    divide_text(c, n / c->chunk);
+    return ERNE_OK;
+}
+
 /* ------------------------------------------------------------------ model */
 
 /* The checkpoint without loss, as a model that runs. */
@@ -57,48 +114,10 @@ static int open_exact(struct calibration *c, const struct erne_convert_opts *opt
     ERNE_TRY(erne_convert(&exact, err));
     eo.n_threads = opts->n_threads;
     ERNE_TRY(erne_engine_open(&c->engine, c->exact_path, &eo, err));
-    c->chunk = CHUNK;
-    if (c->chunk > (size_t)erne_engine_info(c->engine)->n_ctx_train)
-        c->chunk = (size_t)erne_engine_info(c->engine)->n_ctx_train;
     so.n_ctx = so.n_batch = (int)c->chunk;
     so.kv_type = "f32";
     so.n_draft = 0;
     return erne_session_create(&c->session, c->engine, &so, err);
-}
-
-/* The last chunks are for judging what the others led to; a single one is for both. */
-static void divide_text(struct calibration *c, size_t n_chunks)
-{
-    c->n_held_out = n_chunks / JUDGE_SHARE;
-    if (c->n_held_out > JUDGE_CHUNKS)
-        c->n_held_out = JUDGE_CHUNKS;
-    if (c->n_held_out == 0 && n_chunks > 1)
-        c->n_held_out = 1;
-    n_chunks -= c->n_held_out;
-    c->n_tokens = (n_chunks < MAX_CHUNKS ? n_chunks : MAX_CHUNKS) * c->chunk;
-}
-
-static int read_tokens(struct calibration *c, const char *path, struct erne_error *err)
-{
-    char *text = NULL;
-    size_t n_bytes, n = 0;
-    int st = text_file_load(&text, &n_bytes, path, err);
-
-    if (st < 0)
-        return st;
-    c->tokens = malloc((n_bytes + 1) * sizeof(*c->tokens));
-    st = c->tokens ? erne_tokenize(c->engine, text, n_bytes, false, c->tokens,
-                                   n_bytes + 1, &n, err)
-                   : erne_fail(err, ERNE_ENOMEM, "no memory for the tokens of %s", path);
-    free(text);
-    ERNE_TRY(st);
-    if (n < MIN_TOKENS)
-        return erne_fail(err, ERNE_EINVAL, "%s: %zu tokens are too few to calibrate: %d",
-                         path, n, MIN_TOKENS);
-    if (n < c->chunk)
-        c->chunk = n;
-    divide_text(c, n / c->chunk);
-    return ERNE_OK;
 }
 
 /* ----------------------------------------------------------------- passes */
@@ -220,8 +239,8 @@ static int make(struct calibration *c, const struct convert_plan *plan,
     const struct erne_watch watch = { sums_see, &c->sums };
     int st;
 
+    ERNE_TRY(read_tokens(c, plan, opts->calibrate, err));
     ERNE_TRY(open_exact(c, opts, err));
-    ERNE_TRY(read_tokens(c, opts->calibrate, err));
     ERNE_TRY(sums_init(&c->sums, plan, erne_session_watch(c->session, &watch),
                        plan->n_threads, err));
     st = pf_file_open(&c->file, c->factors_path, PF_WRITE_NEW);

@@ -52,8 +52,10 @@ expect 3 'not finite' convert "$scratch/spoilt" -o "$scratch/x.erne" --scheme w4
     --chat-template none --calibrate "$prose"
 check '[ -z "$(find "$scratch" -name "x.erne*")" ]' 'an exact copy is left behind'
 echo 'too short' >"$prose"
-expect 2 'are too few to calibrate' convert "$golden/moe" -o "$scratch/x.erne" \
-    --chat-template none --scheme w4 --calibrate "$prose"
+mkdir "$scratch/x.erne.exact" # refused before anything is written there
+expect 2 "$prose: 10 tokens are too few to calibrate" convert "$golden/moe" \
+    -o "$scratch/x.erne" --chat-template none --scheme w4 --calibrate "$prose"
+rmdir "$scratch/x.erne.exact"
 check '[ -z "$(find "$scratch" -name "*.exact*" -o -name "*.factors")" ]' 'left behind'
 
 # inspect and verify
