@@ -45,21 +45,24 @@ static void divide_text(struct calibration *c, size_t n_chunks)
     c->n_tokens = (n_chunks < MAX_CHUNKS ? n_chunks : MAX_CHUNKS) * c->chunk;
 }
 
-static int encode(struct calibration *c, const struct convert_plan *plan,
+/* What is not UTF-8 may be more tokens than bytes: a guess that was too small is made
+ * once. */
+static int encode(struct calibration *c, const struct erne_tokenizer *tokenizer,
                   const char *text, size_t n_bytes, size_t *n, struct erne_error *err)
 {
     const struct erne_text_span all = { 0, n_bytes };
     const struct erne_text whole = { text, n_bytes, &all, 1 };
-    struct erne_tokenizer *tokenizer;
+    size_t cap = n_bytes / 2 + 16;
     int st;
 
-    ERNE_TRY(
-        erne_tokenizer_open(&tokenizer, plan->tokenizer, plan->tokenizer_bytes, err));
-    c->tokens = malloc((n_bytes + 1) * sizeof(*c->tokens));
-    st = c->tokens
-             ? erne_tokenizer_encode(tokenizer, &whole, c->tokens, n_bytes + 1, n, err)
-             : erne_fail(err, ERNE_ENOMEM, "no memory for %zu tokens", n_bytes);
-    erne_tokenizer_close(&tokenizer);
+    *n = 0;
+    do {
+        free(c->tokens);
+        c->tokens = malloc(cap * sizeof(*c->tokens));
+        if (!c->tokens)
+            return erne_fail(err, ERNE_ENOMEM, "no memory for %zu tokens", cap);
+        st = erne_tokenizer_encode(tokenizer, &whole, c->tokens, cap, n, err);
+    } while (st == ERNE_EINVAL && *n > cap && (cap = *n));
     return st;
 }
 
@@ -68,13 +71,17 @@ static int read_tokens(struct calibration *c, const struct convert_plan *plan,
                        const char *path, struct erne_error *err)
 {
     const size_t n_ctx = (size_t)plan->src->desc.n_ctx_train;
+    struct erne_tokenizer *tokenizer = NULL;
     struct erne_error why = { 0 };
     char *text = NULL;
     size_t n_bytes, n = 0;
     int st;
 
     ERNE_TRY(text_file_load(&text, &n_bytes, path, err));
-    st = encode(c, plan, text, n_bytes, &n, &why);
+    st = erne_tokenizer_open(&tokenizer, plan->tokenizer, plan->tokenizer_bytes, &why);
+    if (st == 0)
+        st = encode(c, tokenizer, text, n_bytes, &n, &why);
+    erne_tokenizer_close(&tokenizer);
     free(text);
     if (st < 0)
         return erne_fail(err, st, "%s: %s", path, why.text);

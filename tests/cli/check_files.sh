@@ -51,6 +51,10 @@ printf '\377\377\377\377' |
 expect 3 'not finite' convert "$scratch/spoilt" -o "$scratch/x.erne" --scheme w4 \
     --chat-template none --calibrate "$prose"
 check '[ -z "$(find "$scratch" -name "x.erne*")" ]' 'an exact copy is left behind'
+# What is not UTF-8 is more tokens than bytes here: three each.
+head -c 1000 "$2/data/northanger.txt" | LC_ALL=C tr 'a-z' '\340-\371' >"$prose"
+expect 0 'calibrated on' convert "$golden/odd" -o "$scratch/cal1.erne" --scheme w4 \
+    --chat-template none --force --calibrate "$prose"
 echo 'too short' >"$prose"
 mkdir "$scratch/x.erne.exact" # refused before anything is written there
 expect 2 "$prose: 10 tokens are too few to calibrate" convert "$golden/moe" \
