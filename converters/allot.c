@@ -404,6 +404,18 @@ static void release(struct allotment *a)
     free(a->path);
 }
 
+/* Whether there is anything that a budget for vision could be for. */
+static int check_vision(const struct allotment *a, struct erne_error *err)
+{
+    uint64_t n_weights;
+
+    fixed_bytes(a, GROUP_VISION, &n_weights);
+    if (a->target.vision == 0.0 || n_weights > 0)
+        return ERNE_OK;
+    return erne_fail(err, ERNE_EINVAL, "\"%s\": the model has no vision",
+                     a->opts->target_bpw);
+}
+
 int allot_check(struct convert_plan *plan, const struct erne_convert_opts *opts,
                 struct erne_error *err)
 {
@@ -411,6 +423,8 @@ int allot_check(struct convert_plan *plan, const struct erne_convert_opts *opts,
     uint64_t room;
     int st = prepare(&a, err);
 
+    if (st == 0)
+        st = check_vision(&a, err);
     for (int g = 0; g < GROUP_COUNT && st == 0; g++)
         st = find_room(&a, (enum group)g, &room, err);
     release(&a);

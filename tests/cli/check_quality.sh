@@ -80,6 +80,8 @@ no 'without --scheme' --target-bpw 4 --calibrate "$scratch/prose" --scheme w4
 no 'without --dry-run' --target-bpw 4 --calibrate "$scratch/prose" --dry-run
 no '1.5 bits a weight are too few: it takes 2.' --target-bpw 1.5 \
     --calibrate "$scratch/prose"
+no '"4,vision=6": the model has no vision' --target-bpw 4,vision=6 \
+    --calibrate "$scratch/prose"
 expect 2 'too few for vision' convert "$golden/vl" -o "$scratch/no.erne" \
     --chat-template none --target-bpw 20,vision=2 --calibrate "$scratch/prose"
 rmdir "$scratch/no.erne.exact"
