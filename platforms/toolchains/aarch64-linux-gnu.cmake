@@ -3,6 +3,8 @@
 #   apt-get install gcc-aarch64-linux-gnu qemu-user-static libgomp1:arm64
 #       lib{cmocka,jansson,pcre2,utf8proc,xxhash,yaml}-dev:arm64
 # Not libdnnl-dev:arm64: it overwrites a header of the machine's own.
+# By hand: qemu-aarch64-static PROGRAM, without -L, whose dynamic loader is of another
+# glibc than the libraries of arm64: the first thread of any program then never starts.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

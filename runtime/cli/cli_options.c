@@ -114,7 +114,7 @@ const struct cli_option cli_options[] = {
     { "--rounds", "N", CLI_INT, AT(n_rounds), 1, 1000, CLI_VERIFY,
       "with --device: rounds of fresh random data for each check (default 3)" },
     { "--isa", "LEVEL", CLI_TEXT, AT(engine.isa), 0, 0, TIMED,
-      "highest CPU instruction set to use: auto, c, avx2, avxvnni, avx512" },
+      "highest CPU instruction set to use: auto, c; avx2, avxvnni, avx512; neon, i8mm" },
 
     { "--backend, -dev, --device", "LIST", CLI_LIST, AT(devices), 0, 0, CLI_TUNE,
       "what to look at beside the CPU: backends or devices, as vulkan,opencl:1 (default: "
