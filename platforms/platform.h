@@ -78,8 +78,9 @@ void pf_map_close(struct pf_map *map);
 /* Hints about a range: from now on nothing of it is read that nobody asked for; it will
  * be read soon, so that the system starts; it will not be, so that its memory is free for
  * others (read again, it comes from the file; pages that the range covers only in part
- * stay). */
-void pf_map_sparse(const struct pf_map *map, size_t offset, size_t n_bytes);
+ * stay). Where ranges lie side by side, every second is_odd: then the system shows
+ * nothing of one for the sake of the next. */
+void pf_map_sparse(const struct pf_map *map, size_t offset, size_t n_bytes, bool is_odd);
 void pf_map_ahead(const struct pf_map *map, size_t offset, size_t n_bytes);
 void pf_map_forget(const struct pf_map *map, struct pf_file *file, size_t offset,
                    size_t n_bytes);

@@ -12,6 +12,7 @@
 /* Number 0 of the blocks is the list's head: next is the least recently used. */
 struct block {
     size_t offset, n_bytes; /* in the file */
+    size_t held_bytes;      /* by the pages that it touches */
     uint32_t prev, next;    /* in the list, if it is there */
     bool is_there;          /* in memory */
 };
@@ -39,7 +40,6 @@ static uint64_t capacity(const struct erne_expert_cache *c)
 struct collector {
     struct erne_expert_cache *cache;
     int32_t layer, expert; /* of the last block */
-    uint64_t most_bytes;   /* of a block */
 };
 
 static int add_tensor(void *user, const struct erne_tensor_spec *spec)
@@ -49,12 +49,8 @@ static int add_tensor(void *user, const struct erne_tensor_spec *spec)
     const struct erne_file_tensor *t = erne_model_file_find(c->file, spec->name);
     struct block *last = &c->blocks[c->n_blocks - 1];
 
-    if (!t)
+    if (!t || spec->expert < 0)
         return 0;
-    if (spec->expert < 0) {
-        c->other_bytes += t->n_bytes;
-        return 0;
-    }
     if (to->layer == spec->layer && to->expert == spec->expert &&
         t->offset >= last->offset + last->n_bytes) {
         last->n_bytes = (size_t)(t->offset + t->n_bytes) - last->offset;
@@ -65,8 +61,6 @@ static int add_tensor(void *user, const struct erne_tensor_spec *spec)
         to->layer = spec->layer;
         to->expert = spec->expert;
     }
-    if (last->n_bytes > to->most_bytes)
-        to->most_bytes = last->n_bytes;
     return 0;
 }
 
@@ -97,15 +91,47 @@ static void begin_sparse(struct erne_expert_cache *c)
 
     c->is_sparse = true;
     for (uint32_t b = 1; b < c->n_blocks; b++)
-        pf_map_sparse(&c->file->map, c->blocks[b].offset, c->blocks[b].n_bytes);
+        pf_map_sparse(&c->file->map, c->blocks[b].offset, c->blocks[b].n_bytes,
+                      b % 2 != 0);
     pf_map_forget(&c->file->map, c->file->file, first->offset,
                   last->offset + last->n_bytes - first->offset);
+}
+
+/* What the file holds that running it does not touch. */
+static uint64_t idle_bytes(const struct erne_model_file *file)
+{
+    const struct erne_golden *golden = &file->golden;
+
+    return golden->tokens ? (uint64_t)golden->n_rows * (uint64_t)file->desc.n_vocab *
+                                sizeof(*golden->logits)
+                          : 0;
+}
+
+/* Memory comes in pages: those that the blocks touch, and all others of the file. */
+static void measure(struct erne_expert_cache *c)
+{
+    const struct erne_moe_desc *moe = &c->file->desc.moe;
+    const size_t page = pf_page_size();
+    uint64_t most_bytes = 0; /* of a block */
+
+    c->other_bytes = c->file->map.n_bytes - idle_bytes(c->file);
+    for (uint32_t b = 1; b < c->n_blocks; b++) {
+        struct block *block = &c->blocks[b];
+        const size_t begin = block->offset / page;
+        const size_t end = (block->offset + block->n_bytes + page - 1) / page;
+
+        c->other_bytes -= block->n_bytes;
+        block->held_bytes = (end - begin) * page;
+        c->all_bytes += block->held_bytes;
+        if (block->held_bytes > most_bytes)
+            most_bytes = block->held_bytes;
+    }
+    c->least_bytes = most_bytes * (uint64_t)(moe->n_used > 2 ? moe->n_used : 2);
 }
 
 static int collect(struct erne_expert_cache *c, uint64_t program_bytes,
                    struct erne_error *err)
 {
-    const struct erne_moe_desc *moe = &c->file->desc.moe;
     struct collector to = { .cache = c, .layer = -1, .expert = -1 };
 
     c->blocks = calloc(c->file->n_tensors + 1, sizeof(*c->blocks));
@@ -114,11 +140,7 @@ static int collect(struct erne_expert_cache *c, uint64_t program_bytes,
     c->n_blocks = 1;
     ERNE_TRY(erne_model_tensors(&c->file->desc, add_tensor, &to));
     qsort(c->blocks + 1, c->n_blocks - 1, sizeof(*c->blocks), by_offset);
-    for (uint32_t b = 1; b < c->n_blocks; b++)
-        c->all_bytes += c->blocks[b].n_bytes;
-    c->least_bytes = to.most_bytes * (uint64_t)(moe->n_used > 2 ? moe->n_used : 2);
-    if (c->n_blocks == 1)
-        c->least_bytes = 0;
+    measure(c);
     return erne_expert_cache_claim(c, program_bytes, err);
 }
 
@@ -182,7 +204,7 @@ static void make_room(struct erne_expert_cache *c, uint64_t n_bytes)
 
         unlink_block(c, b);
         block->is_there = false;
-        c->used_bytes -= block->n_bytes;
+        c->used_bytes -= block->held_bytes;
         pf_map_forget(&c->file->map, c->file->file, block->offset, block->n_bytes);
     }
 }
@@ -233,7 +255,7 @@ int64_t erne_expert_cache_batch(const struct erne_expert_cache *c,
     for (; e < bank->dim[0]; e++) {
         if (start[e + 1] == start[e])
             continue;
-        n_bytes += c->blocks[find_block(c, &bank->bank[e])].n_bytes;
+        n_bytes += c->blocks[find_block(c, &bank->bank[e])].held_bytes;
         if (n_bytes > most && e > first)
             break;
     }
@@ -249,9 +271,9 @@ static void fetch_block(struct erne_expert_cache *c, uint32_t b)
         c->stats.n_hits++;
         unlink_block(c, b);
     } else {
-        make_room(c, block->n_bytes);
+        make_room(c, block->held_bytes);
         block->is_there = true;
-        c->used_bytes += block->n_bytes;
+        c->used_bytes += block->held_bytes;
         c->stats.bytes_read += block->n_bytes;
         pf_map_ahead(&c->file->map, block->offset, block->n_bytes);
     }

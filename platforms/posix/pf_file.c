@@ -221,13 +221,21 @@ static void advise(const struct pf_map *map, size_t begin, size_t end, int advic
     errno = keep;
 }
 
-void pf_map_sparse(const struct pf_map *map, size_t offset, size_t n_bytes)
+void pf_map_sparse(const struct pf_map *map, size_t offset, size_t n_bytes, bool is_odd)
 {
     const size_t begin = offset / pf_page_size() * pf_page_size();
 
     advise(map, begin, offset + n_bytes, MADV_RANDOM);
 #ifdef MADV_NOHUGEPAGE
     advise(map, begin, offset + n_bytes, MADV_NOHUGEPAGE);
+#endif
+    /* Linux shows up to 16 pages for one that is read, but not beyond the mapping, which
+     * ends where the advice changes. What is in a core dump matters to nobody here: a
+     * mapping of a file is not. */
+#if defined(MADV_DONTDUMP) && defined(MADV_DODUMP)
+    advise(map, begin, offset + n_bytes, is_odd ? MADV_DONTDUMP : MADV_DODUMP);
+#else
+    (void)is_odd;
 #endif
 }
 

@@ -183,9 +183,10 @@ void pf_map_close(struct pf_map *map)
     *map = (struct pf_map){ 0 };
 }
 
-void pf_map_sparse(const struct pf_map *map, size_t offset, size_t n_bytes)
+void pf_map_sparse(const struct pf_map *map, size_t offset, size_t n_bytes, bool is_odd)
 {
-    (void)map, (void)offset, (void)n_bytes; /* Windows reads few pages on its own */
+    /* Windows reads few pages on its own. */
+    (void)map, (void)offset, (void)n_bytes, (void)is_odd;
 }
 
 void pf_map_ahead(const struct pf_map *map, size_t offset, size_t n_bytes)

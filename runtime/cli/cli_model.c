@@ -43,6 +43,10 @@ void cli_set_cache_dir(struct cli_args *args)
 
 enum { START_SECONDS = 10 };
 
+/* Of limited memory, what must be left when drivers are loaded to look for devices: they
+ * stay loaded, and take 70 MiB where they compute on the CPU, others a multiple. */
+enum { DRIVER_BYTES = 256 << 20 };
+
 /* The first call means that there is something to measure. */
 static int say_once(void *user, uint64_t done, uint64_t total, const char *what)
 {
@@ -64,6 +68,14 @@ static bool is_auto(const struct cli_args *args)
     return !args->engine.device && (!backend || strcmp(backend, "auto") == 0);
 }
 
+/* Experts that do not all fit stay with the CPU anyway. */
+static bool has_room(const struct erne_engine *engine)
+{
+    const struct erne_expert_stats stats = erne_engine_expert_stats(engine);
+
+    return stats.ram_bytes == 0 || stats.capacity >= stats.n_bytes + DRIVER_BYTES;
+}
+
 /* Measures a model that is new here, where there is a choice, and opens it again: also
  * where memory is limited, of which drivers that were loaded to look for devices leave
  * less. That this does not work is no reason not to run. */
@@ -77,7 +89,7 @@ static int tune_at_start(struct cli_model *model, const struct cli_args *args,
     int st;
 
     if (!args->engine.use_tuned || !args->engine.cache_dir || !is_auto(args) ||
-        erne_engine_placement(model->engine))
+        erne_engine_placement(model->engine) || !has_room(model->engine))
         return ERNE_OK;
     opts.engine = args->engine;
     opts.engine.log = NULL;

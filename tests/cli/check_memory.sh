@@ -3,6 +3,7 @@
 # is within 5 % of what erne run then takes at most, for devices of few and many threads,
 # small and large steps. The context is made one that is filled quickly;
 # benchmarks/check_memory.py takes all devices and any model.
+# Then: that erne run stays within --ram.
 # Takes one more argument: peak_memory (peak_memory.c).
 # shellcheck disable=SC2016 source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -36,5 +37,27 @@ for name in raspberry-pi-5-8gb laptop-i5-1235u-16gb server-epyc-9354-384gb; do
     check 'awk -v told="$told" -v kib="$(cat "$scratch/kib")" \
         "BEGIN { off = told * 1024 / kib - 1; exit !(off > -0.05 && off < 0.05) }"' \
         "$name: $told MiB foretold, $(cat "$scratch/kib") KiB measured"
+done
+
+# No run takes more than --ram, whether or not all experts fit.
+"$erne" convert "$2/../models/tiny-ernie-vl" --golden off --force --scheme w4-g64 \
+    -o "$scratch/model.erne" >"$out" 2>"$err" || failed "it does not convert"
+limited() {
+    n_done=$((n_done + 1))
+    "$peak" "$scratch/kib" "$erne" run "$scratch/model.erne" --raw -f "$text" -n 16 \
+        -t 2 -b 16 -c 2048 --backend cpu --seed 1 --ram "$1K" >"$out" 2>"$err"
+}
+# Each refusal tells what is needed, first without the session.
+limit=1024
+for _ in 1 2 3; do
+    limited "$limit" && break
+    limit=$(sed -n 's/.*too few: \([0-9.]*\) MiB.* and \([0-9.]*\) MiB.*/\1 \2/p' "$err" |
+        awk '{ print int(($1 + $2) * 1024) + 512 }')
+done
+check '[ "$limit" -gt 1024 ]' "1 MiB is enough"
+for more in 0 1024 8192; do
+    limited $((limit + more)) || failed "it does not run"
+    check '[ "$(cat "$scratch/kib")" -le $((limit + more)) ]' \
+        "$((limit + more)) KiB allowed, $(cat "$scratch/kib") KiB taken"
 done
 finish
