@@ -8,6 +8,15 @@
 #include "converters/hf_config.h"
 #include "converters/paddle_quant.h"
 
+int hf_check_size(const struct json_file *file, const char *key, int32_t value,
+                  struct erne_error *err)
+{
+    if (value >= 1)
+        return ERNE_OK;
+    return erne_fail(err, ERNE_EFORMAT, "%s: %s is missing or not positive", file->path,
+                     key);
+}
+
 /* Members that must be there, and where they go. */
 static int read_sizes(struct erne_model_desc *desc, const struct hf_object *text,
                       struct erne_error *err)
@@ -27,9 +36,7 @@ static int read_sizes(struct erne_model_desc *desc, const struct hf_object *text
 
     for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++) {
         ERNE_TRY(json_get_int(file, text->obj, sizes[i].key, sizes[i].value, err));
-        if (*sizes[i].value < 1)
-            return erne_fail(err, ERNE_EFORMAT, "%s: %s is missing or not positive",
-                             file->path, sizes[i].key);
+        ERNE_TRY(hf_check_size(file, sizes[i].key, *sizes[i].value, err));
     }
     ERNE_TRY(
         json_get_int(file, text->obj, "num_key_value_heads", &desc->n_kv_heads, err));

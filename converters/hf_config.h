@@ -17,6 +17,10 @@ struct hf_object {
 int hf_config_read(struct source *src, const struct json_file *config,
                    struct erne_error *err);
 
+/* A size that must be there. EFORMAT names the file and the key. */
+int hf_check_size(const struct json_file *file, const char *key, int32_t value,
+                  struct erne_error *err);
+
 /* Numbers that change the mathematics: only these values are implemented. */
 struct hf_number {
     const char *key;

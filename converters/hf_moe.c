@@ -149,15 +149,6 @@ static int refuse_variants(const struct hf_object *text, struct erne_error *err)
     return hf_refuse_numbers(text, numbers, ERNE_ARRAY_LEN(numbers), err);
 }
 
-static int check_positive(const struct hf_object *text, const char *key, int32_t value,
-                          struct erne_error *err)
-{
-    if (value >= 1)
-        return ERNE_OK;
-    return erne_fail(err, ERNE_EFORMAT, "%s: %s is missing or not positive",
-                     text->file->path, key);
-}
-
 int hf_moe_read(struct erne_model_desc *desc, const struct hf_object *text,
                 struct erne_error *err)
 {
@@ -174,10 +165,10 @@ int hf_moe_read(struct erne_model_desc *desc, const struct hf_object *text,
     ERNE_TRY(
         json_get_int(text->file, text->obj, "moe_num_shared_experts", &n_shared, err));
     ERNE_TRY(json_get_number(text->file, text->obj, "moe_norm_min", &norm_min, err));
-    ERNE_TRY(check_positive(text, "moe_num_experts", n_experts[0], err));
-    ERNE_TRY(check_positive(text, "moe_intermediate_size",
-                            n_ff[0] < n_ff[1] ? n_ff[0] : n_ff[1], err));
-    ERNE_TRY(check_positive(text, "moe_k", moe->n_used, err));
+    ERNE_TRY(hf_check_size(text->file, "moe_num_experts", n_experts[0], err));
+    ERNE_TRY(hf_check_size(text->file, "moe_intermediate_size",
+                           n_ff[0] < n_ff[1] ? n_ff[0] : n_ff[1], err));
+    ERNE_TRY(hf_check_size(text->file, "moe_k", moe->n_used, err));
     if (n_experts[0] != n_experts[1])
         return erne_fail(err, ERNE_EUNSUPPORTED,
                          "%s: moe_num_experts: %" PRId32 " experts for text and %" PRId32

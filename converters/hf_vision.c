@@ -176,25 +176,19 @@ static int read_paddleocr(struct erne_vision_desc *v, const struct json_file *co
 }
 
 static int check_sizes(const struct erne_vision_desc *v, enum erne_arch arch,
-                       const char *path, struct erne_error *err)
+                       const struct json_file *config, struct erne_error *err)
 {
     const bool is_ernie = arch == ERNE_ARCH_ERNIE45_VL;
-    const struct {
-        const char *key;
-        int32_t value;
-    } sizes[] = {
-        { is_ernie ? "depth" : "num_hidden_layers", v->n_layers },
-        { "hidden_size", v->n_embd },
-        { is_ernie ? "num_heads" : "num_attention_heads", v->n_heads },
-        { "intermediate_size", v->n_ff },
-    };
 
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++)
-        if (sizes[i].value < 1)
-            return erne_fail(err, ERNE_EFORMAT,
-                             "%s: vision_config: %s is missing or not positive", path,
-                             sizes[i].key);
-    return ERNE_OK;
+    ERNE_TRY(hf_check_size(
+        config, is_ernie ? "vision_config: depth" : "vision_config: num_hidden_layers",
+        v->n_layers, err));
+    ERNE_TRY(hf_check_size(config, "vision_config: hidden_size", v->n_embd, err));
+    ERNE_TRY(hf_check_size(config,
+                           is_ernie ? "vision_config: num_heads"
+                                    : "vision_config: num_attention_heads",
+                           v->n_heads, err));
+    return hf_check_size(config, "vision_config: intermediate_size", v->n_ff, err);
 }
 
 int hf_vision_read(struct erne_model_desc *desc, const struct json_file *config,
@@ -210,7 +204,7 @@ int hf_vision_read(struct erne_model_desc *desc, const struct json_file *config,
                                                 : read_paddleocr(v, config, vision, err));
     if (json_is_object(rope))
         ERNE_TRY(read_float(config, rope, "rope_theta", &v->rope_theta, err));
-    return check_sizes(v, desc->arch, config->path, err);
+    return check_sizes(v, desc->arch, config, err);
 }
 
 /* ----------------------------------------------- preprocessor_config.json */

@@ -36,8 +36,8 @@ enum { ERNE_SIZE_MAX = (1 << 24) - 1 };
 
 /* Mixtures of experts. Layer i has experts if first <= i <= last and (i + 1) % interval
  * == 0, or where that does not say it, if letter i of `layers` is an e; the other layers
- * are dense. With n_ff_vision there are two banks of n_experts in
- * each, text first, and a token is routed inside the bank of its kind only. */
+ * are dense. With n_ff_vision there are two banks of n_experts in each, text first, and a
+ * token is routed inside the bank of its kind only. */
 struct erne_moe_desc {
     int32_t n_experts;             /* of a bank; 0: a dense model */
     int32_t n_used;                /* experts a token */
