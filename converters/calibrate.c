@@ -338,6 +338,11 @@ int64_t calibration_given(const struct calibration *c, size_t tensor)
     return c->sums.seen[tensor];
 }
 
+int64_t calibration_reached(const struct calibration *c, size_t tensor)
+{
+    return c->sums.seen[tensor];
+}
+
 struct calibration_reach calibration_reach(const struct calibration *c)
 {
     struct calibration_reach reach = { 0 };

@@ -39,5 +39,7 @@ struct calibration_reach calibration_reach(const struct calibration *calibration
  * is no expert's. Where none did, the first matrix is rounded by what others of the layer
  * were given, and the second plainly. */
 int64_t calibration_given(const struct calibration *calibration, size_t tensor);
+/* The same of either matrix; 0 for what is no expert's. */
+int64_t calibration_reached(const struct calibration *calibration, size_t tensor);
 
 #endif

@@ -327,8 +327,10 @@ static void count_experts(struct sums *s, const struct erne_node *node, int64_t 
     for (int64_t t = 0; first != SIZE_MAX && t < n_rows; t++) {
         const float *row = (const float *)weights->data + t * weights->stride;
 
-        for (int64_t e = 0; e < bank->dim[0]; e++)
+        for (int64_t e = 0; e < bank->dim[0]; e++) {
             s->seen[first + 2 * (size_t)e] += row[e] != 0.0f;
+            s->seen[first + 2 * (size_t)e + 1] += row[e] != 0.0f;
+        }
     }
 }
 

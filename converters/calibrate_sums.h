@@ -37,7 +37,7 @@ struct sums {
                                  projection, which those of the others follow, or -1 */
     struct sums_hidden *hidden; /* room for what is inside a node with experts */
     int64_t *input_of_tensor; /* [plan->n]: or -1 */
-    int64_t *seen;            /* [plan->n]: tokens that an expert's gate_up was given */
+    int64_t *seen;            /* [plan->n]: tokens that an expert was given */
     bool counts;              /* whether this pass counts them */
     int n_threads;
 };

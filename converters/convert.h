@@ -112,6 +112,11 @@ struct convert_loss {
     double cost;       /* tr(E H E^T) where the inputs are known (gptq.h), else err2 */
 };
 
+/* Root mean square of the errors over that of the weights. */
+double convert_error(struct convert_loss loss);
+/* Files have finite numbers. */
+float convert_narrow(double x);
+
 struct convert_stats {
     struct convert_loss *losses; /* [plan->n], in file order */
     uint64_t ns;

@@ -121,7 +121,7 @@ static int copy_tensors(struct erne_model_writer *writer,
 
         ERNE_TRY(erne_writer_write(writer, i, 0, erne_model_file_data(t),
                                    (size_t)t->n_bytes, err));
-        ERNE_TRY(erne_writer_tensor_done(writer, i, t->xxh3, err));
+        ERNE_TRY(erne_writer_tensor_done(writer, i, t->xxh3, &t->report, err));
     }
     return ERNE_OK;
 }

@@ -10,6 +10,7 @@
 #include "converters/convert.h"
 
 #include <assert.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -322,11 +323,37 @@ static void drop_source(const struct convert_plan *plan, const struct layout *la
     }
 }
 
+/* Tile by tile, so that it does not matter who made them. */
+static struct convert_loss sum_loss(const struct pool *pool, size_t tensor)
+{
+    struct convert_loss sum = { 0 };
+
+    for (size_t t = pool->first_tile[tensor]; t < pool->first_tile[tensor + 1]; t++) {
+        sum.err2 += pool->losses[t].err2;
+        sum.ref2 += pool->losses[t].ref2;
+        sum.cost += pool->losses[t].cost;
+    }
+    return sum;
+}
+
+/* What the file is to say of a tensor of which all tiles are made. */
+static struct erne_tensor_report make_report(const struct pool *pool, size_t tensor)
+{
+    const struct calibration *c = pool->plan->calibration;
+
+    return (struct erne_tensor_report){
+        .is_known = true,
+        .error = convert_narrow(convert_error(sum_loss(pool, tensor))),
+        .n_tokens = c ? (uint32_t)calibration_reached(c, tensor) : 0,
+    };
+}
+
 static int complete_tensor(struct convert_worker *w, size_t tensor,
                            struct erne_error *err)
 {
     const struct convert_plan *plan = w->pool->plan;
     const uint64_t n_bytes = plan->tensors[tensor].planes.total_bytes;
+    const struct erne_tensor_report report = make_report(w->pool, tensor);
     XXH3_state_t *state = XXH3_createState();
     uint64_t hash;
     int st = ERNE_OK;
@@ -344,7 +371,7 @@ static int complete_tensor(struct convert_worker *w, size_t tensor,
     hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     if (st == 0)
-        st = erne_writer_tensor_done(w->pool->writer, tensor, hash, err);
+        st = erne_writer_tensor_done(w->pool->writer, tensor, hash, &report, err);
     if (st == 0)
         drop_source(plan, plan->tensors[tensor].layout);
     return st;
@@ -498,18 +525,14 @@ static int pool_init(struct pool *pool, struct convert_stats *stats,
     return ERNE_OK;
 }
 
-/* Tile by tile, so that it does not matter who made them. */
-static void sum_losses(const struct pool *pool, struct convert_stats *stats)
+double convert_error(struct convert_loss loss)
 {
-    for (size_t i = 0; i < pool->plan->n; i++) {
-        struct convert_loss *sum = &stats->losses[i];
+    return loss.ref2 > 0 ? sqrt(loss.err2 / loss.ref2) : 0.0;
+}
 
-        for (size_t t = pool->first_tile[i]; t < pool->first_tile[i + 1]; t++) {
-            sum->err2 += pool->losses[t].err2;
-            sum->ref2 += pool->losses[t].ref2;
-            sum->cost += pool->losses[t].cost;
-        }
-    }
+float convert_narrow(double x)
+{
+    return x < (double)FLT_MAX ? (float)x : FLT_MAX;
 }
 
 static void pool_deinit(struct pool *pool)
@@ -594,8 +617,8 @@ int convert_run(const struct convert_plan *plan, struct erne_model_writer *write
         if (err)
             *err = pool.err;
     }
-    if (st == 0)
-        sum_losses(&pool, stats);
+    for (size_t i = 0; st == 0 && i < plan->n; i++)
+        stats->losses[i] = sum_loss(&pool, i);
     pool_deinit(&pool);
     free(workers);
     stats->ns = pf_time_ns() - start;

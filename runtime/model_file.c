@@ -7,6 +7,7 @@
 #include "runtime/model_file.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -115,6 +116,24 @@ static int check_sections(const struct erne_disk_header *header, const struct pf
 
 /* ----------------------------------------------------------- tensor table */
 
+static int read_report(struct erne_file_tensor *t, const struct erne_disk_record *r,
+                       struct erne_error *err)
+{
+    if (r->has_report > 1)
+        return erne_fail(err, ERNE_EFORMAT, "tensor %s has a report of an unknown kind",
+                         t->name);
+    if (r->has_report == 0 && (r->n_tokens != 0 || !(r->error >= 0.0f && r->error <= 0)))
+        return erne_fail(err, ERNE_EFORMAT, "tensor %s has numbers but no report",
+                         t->name);
+    if (!isfinite(r->error) || r->error < 0.0f)
+        return erne_fail(err, ERNE_EFORMAT,
+                         "tensor %s: its error is %g, not a number from 0 on", t->name,
+                         (double)r->error);
+    t->report =
+        (struct erne_tensor_report){ r->has_report == 1, r->error, r->n_tokens };
+    return ERNE_OK;
+}
+
 /* end: where the tensor before ends; moves on. */
 static int read_record(struct erne_file_tensor *t, const struct erne_disk_record *r,
                        uint64_t *end, uint64_t limit, struct erne_error *err)
@@ -128,10 +147,10 @@ static int read_record(struct erne_file_tensor *t, const struct erne_disk_record
     t->offset = r->offset;
     t->n_bytes = r->n_bytes;
     t->xxh3 = r->xxh3;
-    if (r->reserved0 != 0 || r->reserved1 != 0 || r->reserved2 != 0 ||
-        erne_planes_init(&t->planes, t->scheme, t->n, t->k) < 0)
+    if (r->reserved != 0 || erne_planes_init(&t->planes, t->scheme, t->n, t->k) < 0)
         return erne_fail(err, ERNE_EFORMAT, "tensor %s has an unknown scheme or shape",
                          t->name);
+    ERNE_TRY(read_report(t, r, err));
     if (t->n_bytes != t->planes.total_bytes)
         return erne_fail(err, ERNE_EFORMAT,
                          "tensor %s has %" PRIu64 " bytes, its shape needs %" PRIu64,

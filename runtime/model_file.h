@@ -28,6 +28,14 @@ enum erne_section {
 #undef X
 };
 
+/* What a conversion knows of a tensor that it made; all zero when it told nothing. */
+struct erne_tensor_report {
+    bool is_known;
+    float error;                    /* of what rounding changed: its root mean square over
+                                       that of the weights; 0: nothing */
+    uint32_t n_tokens;              /* of a calibration's text that an expert got */
+};
+
 struct erne_file_tensor {
     char name[ERNE_SPEC_NAME_MAX];
     struct erne_scheme scheme;
@@ -37,6 +45,7 @@ struct erne_file_tensor {
                                        4096 for tensors of 64 KiB and more */
     uint64_t n_bytes;               /* planes.total_bytes */
     uint64_t xxh3;
+    struct erne_tensor_report report;
     const uint8_t *home;            /* first byte of its file, as mapped: a record may be
                                        lent to another file that has the same tensor */
 };
@@ -136,9 +145,11 @@ int erne_writer_write(struct erne_model_writer *w, size_t tensor, uint64_t offse
 int erne_writer_read(struct erne_model_writer *w, size_t tensor, uint64_t offset,
                      void *dst, size_t n_bytes, struct erne_error *err);
 /* The tensor is complete, and xxh3 is the hash of its n_bytes (gaps between planes, which
- * are 0, included). Its record follows once its bytes are on disk, which may be some
- * tensors later; a conversion killed before that writes it again. Thread-safe. */
+ * are 0, included). Its record, with the report (NULL: none), follows once its bytes are
+ * on disk, which may be some tensors later; a conversion killed before that writes it
+ * again. Thread-safe. */
 int erne_writer_tensor_done(struct erne_model_writer *w, size_t tensor, uint64_t xxh3,
+                            const struct erne_tensor_report *report,
                             struct erne_error *err);
 /* Opens what was written, once all tensors are done, to compute golden logits with. */
 int erne_writer_open_part(struct erne_model_writer *w, struct erne_model_file *mf,

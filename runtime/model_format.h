@@ -30,7 +30,7 @@ struct erne_disk_header {
     uint32_t version;
     uint32_t n_tensors;
     uint64_t file_bytes;
-    uint64_t plan_xxh3;       /* of the tensor table while every hash in it is 0 */
+    uint64_t plan_xxh3;       /* of the tensor table while nothing was converted */
     struct erne_disk_section sections[ERNE_N_SECTIONS];   /* by number */
     uint64_t reserved[7];
     uint64_t xxh3;
@@ -39,12 +39,14 @@ struct erne_disk_header {
 /* One tensor of the table. A record whose check fits was written after its data. */
 struct erne_disk_record {
     char name[ERNE_SPEC_NAME_MAX];   /* padded with zeros, the last byte is one */
-    uint8_t codec, layout, asym, reserved0;
-    uint16_t group, reserved1;
+    uint8_t codec, layout, asym;
+    uint8_t has_report;              /* 1: error and n_tokens are known, else 0 */
+    uint16_t group, reserved;
     int64_t n, k;
     uint64_t offset, n_bytes;        /* from the start of the file */
     uint64_t xxh3;                   /* of the tensor's n_bytes */
-    uint64_t reserved2;
+    float error;                     /* as in struct erne_tensor_report */
+    uint32_t n_tokens;
     uint64_t check;                  /* XXH3 of the 120 bytes before */
 };
 

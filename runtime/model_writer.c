@@ -1,8 +1,8 @@
 /* model_writer.c -- writes a .erne file that survives being killed at any moment.
  *
- * The plan fixes every byte but the tensors and their hashes, so a file of the final size
- * can be laid out at once, as X.part, and filled in any order. Three rules make a resumed
- * file the same as one written in a single run:
+ * The plan fixes every byte but the tensors, their hashes and reports, so a file of the
+ * final size can be laid out at once, as X.part, and filled in any order. Four rules make
+ * a resumed file the same as one written in a single run:
  *   - a record of the tensor table gets its hash and check only after a sync that covers
  *     its data, so a record that checks out vouches for bytes that are on disk. One sync
  *     serves all tensors since the last (sync_bytes), as a sync a norm would be slow;
@@ -206,6 +206,16 @@ static bool is_same_plan(const struct erne_disk_header *ours,
     return memcmp(ours, &theirs, sizeof(theirs)) == 0;
 }
 
+static void set_report(struct erne_disk_record *r,
+                       const struct erne_tensor_report *report)
+{
+    const bool is_known = report && report->is_known;
+
+    r->has_report = is_known;
+    r->error = is_known ? report->error : 0.0f;
+    r->n_tokens = is_known ? report->n_tokens : 0;
+}
+
 /* Takes over a record from disk if it is complete. */
 static bool resume_record(struct erne_disk_record *ours,
                           const struct erne_disk_record *theirs, uint64_t file_bytes)
@@ -213,6 +223,7 @@ static bool resume_record(struct erne_disk_record *ours,
     struct erne_disk_record planned = *theirs;
 
     planned.xxh3 = planned.check = 0;
+    set_report(&planned, NULL);
     if (theirs->check != erne_record_hash(theirs) ||
         memcmp(ours, &planned, sizeof(planned)) != 0 ||
         ours->offset + ours->n_bytes > file_bytes)
@@ -442,6 +453,7 @@ static int record_pending(struct erne_model_writer *w)
 }
 
 int erne_writer_tensor_done(struct erne_model_writer *w, size_t tensor, uint64_t xxh3,
+                            const struct erne_tensor_report *report,
                             struct erne_error *err)
 {
     int st = ERNE_OK;
@@ -450,6 +462,7 @@ int erne_writer_tensor_done(struct erne_model_writer *w, size_t tensor, uint64_t
     if (w->states[tensor] == STATE_TODO) {
         w->states[tensor] = STATE_WRITTEN;
         w->records[tensor].xxh3 = xxh3;
+        set_report(&w->records[tensor], report);
         w->pending[w->n_pending++] = (uint32_t)tensor;
         w->pending_bytes += w->records[tensor].n_bytes;
         if (w->pending_bytes >= w->sync_bytes)

@@ -40,7 +40,9 @@ def golden_section(tokens, n_rows, n_vocab=10):
                        n_vocab, *tokens, *logits)
 
 
-def erne_file(tensors, golden=b"", tokenizer=b"tokenizer"):
+def erne_file(tensors, golden=b"", tokenizer=b"tokenizer", reports=None):
+    """reports: by name, the error and the tokens of a tensor."""
+    reports = reports or {}
     tokenizer_at = up(256 + len(MANIFEST), 64)
     table_at = up(tokenizer_at + len(tokenizer), 128)
     data_at = end = up(table_at + 128 * len(tensors), 4096)
@@ -49,8 +51,9 @@ def erne_file(tensors, golden=b"", tokenizer=b"tokenizer"):
         n_bytes = planes(codec, tile64, asym, group, n, k)
         offset = up(end, 4096 if n_bytes >= 65536 else 256)
         end = offset + n_bytes
-        table += struct.pack("<64sBBBBHHqqQQQQQ", name.encode(), CODECS[codec][0], tile64,
-                             asym, 0, group, 0, n, k, offset, n_bytes, 0, 0, 0)
+        table += struct.pack("<64sBBBBHHqqQQQfIQ", name.encode(), CODECS[codec][0],
+                             tile64, asym, name in reports, group, 0, n, k, offset,
+                             n_bytes, 0, *reports.get(name, (0.0, 0)), 0)
     data_end = golden_at = up(end, 64)
     end = up(golden_at + len(golden), 64)
     sections = ((256, len(MANIFEST)), (tokenizer_at, len(tokenizer)),
@@ -83,3 +86,4 @@ if __name__ == "__main__":
         (folder / seed).write_bytes(erne_file(tensors))
     (folder / "golden").write_bytes(erne_file(SEEDS["vectors"][:1],
                                               golden_section([3, 9], 2)))
+    (folder / "report").write_bytes(erne_file(SEEDS["w2"], reports={"a": (0.0625, 17)}))

@@ -72,10 +72,19 @@ void sample_deinit(struct sample_file *s)
     memset(s, 0, sizeof(*s));
 }
 
+/* The first two tensors say nothing. */
+struct erne_tensor_report sample_report(size_t i)
+{
+    return i < 2 ? (struct erne_tensor_report){ 0 }
+                 : (struct erne_tensor_report){ true, 0.125f * (float)(i - 2),
+                                                (uint32_t)(100 * i) };
+}
+
 int sample_write_tensor(const struct sample_file *s, struct erne_model_writer *w,
                         size_t i, struct erne_error *err)
 {
     const struct erne_writer_tensor *t = &s->tensors[i];
+    const struct erne_tensor_report report = sample_report(i);
     struct erne_planes planes;
     uint64_t rng = i;
     uint8_t *data;
@@ -95,7 +104,7 @@ int sample_write_tensor(const struct sample_file *s, struct erne_model_writer *w
     if (st == ERNE_OK)
         st = erne_writer_write(w, i, 0, data, half, err);
     if (st == ERNE_OK)
-        st = erne_writer_tensor_done(w, i, XXH3_64bits(data, n), err);
+        st = erne_writer_tensor_done(w, i, XXH3_64bits(data, n), &report, err);
     free(data);
     return st;
 }

@@ -23,6 +23,8 @@ void sample_deinit(struct sample_file *s);
 /* Writes tensor i and reports it as done. */
 int sample_write_tensor(const struct sample_file *s, struct erne_model_writer *w,
                         size_t i, struct erne_error *err);
+/* What is known of tensor i. */
+struct erne_tensor_report sample_report(size_t i);
 /* Golden logit i of all rows. */
 float sample_logit(size_t i);
 

@@ -107,7 +107,7 @@ static int write_tensor(struct erne_model_writer *w, struct plan *plan, size_t i
         st = erne_writer_write(w, i, 0, data, (size_t)planes.total_bytes, err);
     if (st == 0)
         st = erne_writer_tensor_done(w, i, XXH3_64bits(data, (size_t)planes.total_bytes),
-                                     err);
+                                     NULL, err);
     free(data);
     return st;
 }

@@ -55,6 +55,13 @@ static int open_bytes(const uint8_t *data, size_t n, struct erne_error *err)
 
 /* ---------------------------------------------------------------- reading */
 
+static void check_report(const struct erne_tensor_report *a, struct erne_tensor_report b)
+{
+    assert_int_equal(a->is_known, b.is_known);
+    assert_float_equal(a->error, b.error, 0);
+    assert_int_equal(a->n_tokens, b.n_tokens);
+}
+
 static void test_open(void **state)
 {
     const struct erne_file_tensor *t;
@@ -77,6 +84,7 @@ static void test_open(void **state)
         assert_true(erne_scheme_equal(t->scheme, g.sample.tensors[i].scheme));
         assert_int_equal(t->n, g.sample.tensors[i].n);
         assert_int_equal(t->k, g.sample.tensors[i].k);
+        check_report(&t->report, sample_report(i));
         assert_int_equal(t->offset % (t->n_bytes >= 65536 ? 4096 : 256), 0);
         assert_ptr_equal(erne_model_file_find(&mf, t->name), t);
         check_ok(erne_model_file_check(t, &err), &err);
@@ -174,6 +182,7 @@ static void test_golden_bytes(void **state)
     assert_int_equal(g.bytes[record + 64], 3);         /* codec w8 */
     assert_int_equal(g.bytes[record + 65], 1);         /* tile64 */
     assert_int_equal(g.bytes[record + 66], 0);         /* symmetric */
+    assert_int_equal(g.bytes[record + 67], 1);         /* has a report */
     assert_int_equal(u64_at(record + 68) & 0xffff, 0); /* a scale a row */
     assert_int_equal(u64_at(record + 72), 1100);
     assert_int_equal(u64_at(record + 80), 33);
@@ -181,6 +190,9 @@ static void test_golden_bytes(void **state)
     assert_int_equal(u64_at(record + 96), 1152 * 64 + 1152 * 2);
     assert_true(u64_at(record + 104) ==
                 XXH3_64bits(g.bytes + u64_at(record + 88), u64_at(record + 96)));
+    assert_int_equal(u32_at(record + 112), 0x3e000000); /* an error of 0.125 */
+    assert_int_equal(u32_at(record + 116), 300);        /* tokens */
+    assert_int_equal(u64_at(table + 112), 0);           /* "embed" has none */
     assert_true(u64_at(record + 120) == XXH3_64bits(g.bytes + record, 120));
 
     assert_memory_equal(g.bytes + trailer, "ERNE-END", 8);
@@ -198,7 +210,7 @@ static void test_other_writer(void **state)
         size_t n_tensors;
     } seeds[] = {
         { "empty", 0 }, { "vectors", 2 }, { "w2", 2 },
-        { "w4", 1 },    { "w8", 1 },      { "golden", 1 },
+        { "w4", 1 },    { "w8", 1 },      { "golden", 1 }, { "report", 2 },
     };
 
     (void)state;
@@ -216,6 +228,11 @@ static void test_other_writer(void **state)
         check_ok(erne_model_file_open_bytes(&mf, data, n, &err), &err);
         assert_int_equal(mf.n_tensors, seeds[i].n_tensors);
         check_ok(erne_model_file_check_padding(&mf, &err), &err);
+        if (strcmp(seeds[i].seed, "report") == 0) {
+            check_report(&mf.tensors[0].report,
+                         (struct erne_tensor_report){ true, 0.0625f, 17 });
+            check_report(&mf.tensors[1].report, (struct erne_tensor_report){ 0 });
+        }
         assert_int_equal(mf.golden.n_tokens, strcmp(seeds[i].seed, "golden") ? 0 : 2);
         erne_model_file_close(&mf);
         free(data);
@@ -353,12 +370,19 @@ static void test_hostile_record(void **state)
         { 3, 64, 99, "unknown scheme" },
         { 3, 64, 3 | 2 << 8, "unknown scheme" },
         { 3, 64, 3 | 1 << 8 | 2 << 16, "unknown scheme" },
-        { 3, 64, 3 | 1 << 8 | 1 << 24, "unknown scheme" },
-        { 3, 64, 3 | 1 << 8 | (uint64_t)16 << 32, "unknown scheme" },
-        { 3, 64, 3 | 1 << 8 | (uint64_t)1 << 48, "unknown scheme" },
-        { 3, 64, 4 | 1 << 8, "its shape needs" },
-        { 3, 64, 3 | 1 << 8 | 1 << 16, "its shape needs" },
-        { 3, 64, 3 | 1 << 8 | (uint64_t)32 << 32, "its shape needs" },
+        { 3, 64, 3 | 1 << 8 | 2 << 24, "alpha has a report of an unknown kind" },
+        { 3, 64, 3 | 1 << 8, "alpha has numbers but no report" },
+        { 0, 112, 1, "embed has numbers but no report" },
+        { 0, 112, (uint64_t)1 << 32, "embed has numbers but no report" },
+        { 0, 112, 0x7fc00000, "embed has numbers but no report" },
+        { 3, 112, 0x7fc00000, "alpha: its error is nan, not" },
+        { 3, 112, 0x7f800000, "alpha: its error is inf, not" },
+        { 3, 112, 0xbf800000, "alpha: its error is -1, not" },
+        { 3, 64, 3 | 1 << 8 | 1 << 24 | (uint64_t)16 << 32, "unknown scheme" },
+        { 3, 64, 3 | 1 << 8 | 1 << 24 | (uint64_t)1 << 48, "unknown scheme" },
+        { 3, 64, 4 | 1 << 8 | 1 << 24, "its shape needs" },
+        { 3, 64, 3 | 1 << 8 | 1 << 16 | 1 << 24, "its shape needs" },
+        { 3, 64, 3 | 1 << 8 | 1 << 24 | (uint64_t)32 << 32, "its shape needs" },
         { 3, 72, 0, "unknown scheme or shape" },
         { 3, 72, UINT64_MAX, "unknown scheme or shape" },
         { 3, 72, (uint64_t)1 << 62, "unknown scheme or shape" },
@@ -369,7 +393,6 @@ static void test_hostile_record(void **state)
         { 3, 88, 0, "outside the data" },
         { 3, 88, 4096, "outside the data" },
         { 3, 96, UINT64_MAX, "its shape needs" },
-        { 3, 112, 1, "unknown scheme" },
         { 4, 88, 0, "outside the data" },
     };
     const size_t table = (size_t)u64_at(96 + 8);
