@@ -11,28 +11,33 @@
 
 /* ------------------------------------------------------------ telling apart */
 
+static void hash_scheme(XXH3_state_t *h, struct erne_scheme s)
+{
+    const int32_t key[] = { s.codec, s.layout, s.asym, s.group }; /* without padding */
+
+    XXH3_64bits_update(h, key, sizeof(key));
+}
+
 static void hash_tensor(XXH3_state_t *h, const struct erne_tensor *t)
 {
     const struct {
-        int64_t dim[ERNE_MAX_DIMS], stride, offset, parent_stride;
-        int32_t type, rows_of, codec, group, asym, is_weight;
+        int64_t dim[ERNE_MAX_DIMS], stride, offset, parent_stride, type, rows_of,
+            is_weight;
     } key = {
         { t->dim[0], t->dim[1], t->dim[2], t->dim[3] },
         t->stride,
         t->parent ? t->parent_offset : 0,
         t->parent ? t->parent->stride : 0,
-        (int32_t)t->type,
-        (int32_t)t->rows_of,
-        t->scheme.codec,
-        t->scheme.group,
-        t->scheme.asym,
+        (int64_t)t->type,
+        (int64_t)t->rows_of,
         t->mem == ERNE_MEM_WEIGHT,
     };
 
     XXH3_64bits_update(h, &key, sizeof(key));
+    hash_scheme(h, t->scheme);
     if (t->type == ERNE_TYPE_BANK)
         for (int64_t e = 0; e < t->dim[0]; e++)
-            XXH3_64bits_update(h, &t->bank[e].scheme, sizeof(t->bank[e].scheme));
+            hash_scheme(h, t->bank[e].scheme);
 }
 
 uint64_t erne_node_key(const struct erne_node *node)
@@ -45,7 +50,6 @@ uint64_t erne_node_key(const struct erne_node *node)
         return 0;
     XXH3_64bits_reset(h);
     XXH3_64bits_update(h, &op, sizeof(op));
-    XXH3_64bits_update(h, &node->params, sizeof(node->params));
     for (int i = 0; i < ERNE_MAX_SRC; i++) {
         XXH3_64bits_update(h, &i, sizeof(i));
         if (node->src[i])

@@ -5,8 +5,8 @@
 
 #include "runtime/plan.h"
 
-/* Tells nodes apart by all that a backend may look at: operator, parameters, and the
- * shape, type and scheme of what it uses. */
+/* Tells nodes apart by what a backend may look at beside their parameters
+ * (erne_op_params_equal): operator, and shape, type and scheme of what it uses. */
 uint64_t erne_node_key(const struct erne_node *node);
 /* "T67 [1024] x [3072, 1024] w4-g32 + bias": for people. */
 enum { ERNE_NODE_TEXT_MAX = 128 };

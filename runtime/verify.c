@@ -91,6 +91,13 @@ static bool has_state(const struct erne_node *node)
     return has;
 }
 
+static bool is_of_sort(const struct erne_node *node, uint64_t key,
+                       const struct sort *sort)
+{
+    return sort->key == key &&
+           erne_op_params_equal(node->op, &node->params, &sort->node->params);
+}
+
 /* The kinds of nodes of a graph ([g->n_nodes]); answers how many. */
 static size_t sort_nodes(const struct stage *stage, struct sort *sorts)
 {
@@ -98,15 +105,16 @@ static size_t sort_nodes(const struct stage *stage, struct sort *sorts)
     size_t n = 0;
 
     for (size_t i = 0; i < g->n_nodes; i++) {
-        const uint64_t key = erne_node_key(&g->nodes[i]);
+        const struct erne_node *node = &g->nodes[i];
+        const uint64_t key = erne_node_key(node);
         size_t at = 0;
 
-        if (stage->only_state && !has_state(&g->nodes[i]))
+        if (stage->only_state && !has_state(node))
             continue;
-        while (at < n && sorts[at].key != key)
+        while (at < n && !is_of_sort(node, key, &sorts[at]))
             at++;
         if (at == n)
-            sorts[n++] = (struct sort){ key, &g->nodes[i], 0 };
+            sorts[n++] = (struct sort){ key, node, 0 };
         sorts[at].n++;
     }
     return n;

@@ -13,6 +13,7 @@
 
 #include "platforms/platform.h"
 #include "runtime/cache_file.h"
+#include "runtime/node_check.h"
 #include "runtime/verdict.h"
 #include "runtime/verify.h"
 #include "tests/support/reseal.h"
@@ -112,6 +113,33 @@ static int teardown(void **state)
 }
 
 /* ----------------------------------------------------------------- tests */
+
+/* Nodes that ask for the same are one check, whatever is in the bytes that they leave
+ * unused: of their union of parameters, and between the members of a scheme. */
+static void same_work_is_one_check(void **state)
+{
+    struct erne_tensor sides[2];
+    struct erne_node nodes[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        memset(&sides[i], 0, sizeof(sides[i]));
+        memset(&sides[i].scheme, i * 255, sizeof(sides[i].scheme));
+        sides[i].scheme.codec = ERNE_CODEC_W8;
+        sides[i].scheme.layout = ERNE_LAYOUT_TILE64;
+        sides[i].scheme.asym = 0;
+        sides[i].scheme.group = 64;
+        sides[i].type = ERNE_TYPE_BANK;
+        sides[i].dim[0] = 1;
+        sides[i].bank = &sides[i];
+        nodes[i] = (struct erne_node){ .op = ERNE_OP_MATMUL, .dst = &sides[i] };
+        memset(&nodes[i].params, i * 255, sizeof(nodes[i].params));
+        nodes[i].params.matmul.act = ERNE_ACT_NONE;
+    }
+    assert_true(erne_node_key(&nodes[0]) == erne_node_key(&nodes[1]));
+    sides[1].scheme.group = 32;
+    assert_true(erne_node_key(&nodes[0]) != erne_node_key(&nodes[1]));
+}
 
 /* What a device has no memory for is the CPU's, and no reason to end. */
 static void small_passes(void **state)
@@ -513,6 +541,7 @@ static void damaged_verdicts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_work_is_one_check),
         cmocka_unit_test(small_passes),
         cmocka_unit_test(right_passes),
         cmocka_unit_test(wrong_is_routed_around),
