@@ -1,7 +1,7 @@
 # Cross-builds for 64-bit ARM on Debian; the tests run in qemu. Needs, beside the usual:
 #   dpkg --add-architecture arm64 && apt-get update
 #   apt-get install gcc-aarch64-linux-gnu qemu-user-static libgomp1:arm64
-#       lib{cmocka,jansson,pcre2,utf8proc,xxhash,yaml}-dev:arm64
+#       lib{cmocka,jansson,jpeg,pcre2,png,utf8proc,webp,xxhash,yaml}-dev:arm64
 # Not libdnnl-dev:arm64: it overwrites a header of the machine's own.
 # By hand: qemu-aarch64-static PROGRAM, without -L, whose dynamic loader is of another
 # glibc than the libraries of arm64: the first thread of any program then never starts.

@@ -51,6 +51,11 @@ check() {
     eval "$1" || failed "$2"
 }
 
+# Whether the program was built with libpng.
+reads_png() {
+    "$erne" --version | grep -q ' png'
+}
+
 # model NAME [SCHEME] -- converts a golden checkpoint to $scratch/NAME.erne.
 model() {
     src=$golden/$1
