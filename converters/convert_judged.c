@@ -10,69 +10,22 @@
 
 /* -------------------------------------------------------------- description */
 
-/* Tensors of the same layer and kind make one line. */
-static bool is_same_line(const struct convert_tensor *a, const struct convert_tensor *b)
+static void sum_errors(struct erne_judged_desc *d, const struct convert_plan *plan,
+                       const struct convert_stats *stats)
 {
-    const struct erne_tensor_spec *s = &a->layout->spec, *t = &b->layout->spec;
-
-    return s->layer >= 0 && s->layer == t->layer && s->role == t->role &&
-           (s->expert >= 0) == (t->expert >= 0) &&
-           erne_scheme_equal(a->scheme, b->scheme);
-}
-
-/* The line of tensor `first` in text; 0 if one before it has its line. Returns its
- * length. */
-static int write_line(const struct convert_plan *plan, const struct convert_stats *stats,
-                      size_t first, char *text, size_t cap)
-{
-    const struct convert_tensor *t = &plan->tensors[first];
-    char scheme[ERNE_SCHEME_NAME_MAX];
-    double err2 = 0, ref2 = 0;
-
-    if (t->how != CONVERT_ROUND)
-        return 0;
-    for (size_t i = 0; i < first; i++)
-        if (is_same_line(&plan->tensors[i], t))
-            return 0;
-    for (size_t i = first; i < plan->n; i++)
-        if (i == first || is_same_line(&plan->tensors[i], t)) {
-            err2 += stats->losses[i].err2;
-            ref2 += stats->losses[i].ref2;
-        }
-    erne_scheme_name(t->scheme, scheme);
-    return snprintf(text, cap, "%s %s %.5f\n", t->layout->spec.name, scheme,
-                    ref2 > 0 ? sqrt(err2 / ref2) : 0.0);
-}
-
-/* NULL: no memory. */
-static char *write_errors(const struct convert_plan *plan,
-                          const struct convert_stats *stats)
-{
-    enum { LINE_MAX_BYTES = ERNE_SPEC_NAME_MAX + ERNE_SCHEME_NAME_MAX + 24 };
-    char *text = NULL;
-    size_t n = 0, cap = 0;
+    struct convert_loss sums[2][ERNE_ROLE_COUNT] = { 0 };
 
     for (size_t i = 0; i < plan->n; i++) {
-        if (cap - n < LINE_MAX_BYTES) {
-            char *more = realloc(text, cap = 2 * cap + 16 * LINE_MAX_BYTES);
+        const struct erne_tensor_spec *spec = &plan->tensors[i].layout->spec;
+        struct convert_loss *sum = &sums[spec->expert >= 0][spec->role];
 
-            if (!more) {
-                free(text);
-                return NULL;
-            }
-            text = more;
-        }
-        n += (size_t)write_line(plan, stats, i, text + n, cap - n);
+        sum->err2 += stats->losses[i].err2;
+        sum->ref2 += stats->losses[i].ref2;
     }
-    if (text)
-        text[n] = '\0';
-    return text;
-}
-
-/* Manifests have finite numbers. */
-static float narrow(double x)
-{
-    return x < (double)FLT_MAX ? (float)x : FLT_MAX;
+    for (int of_experts = 0; of_experts <= 1; of_experts++)
+        for (int role = 0; role < ERNE_ROLE_COUNT; role++)
+            d->errors[of_experts][role] =
+                convert_narrow(convert_error(sums[of_experts][role]));
 }
 
 static int describe(struct convert_plan *plan, const struct erne_convert_opts *opts,
@@ -86,13 +39,12 @@ static int describe(struct convert_plan *plan, const struct erne_convert_opts *o
                          "the model computes numbers that are not finite");
     d->n_tokens = (int32_t)score->n_tokens;
     d->bits = (float)(8.0 * (double)plan->data_bytes / (double)plan->n_params);
-    d->kld = narrow(score->kld);
+    d->kld = convert_narrow(score->kld);
     d->same_top = (float)score->same_top;
-    d->perplexity = narrow(exp(score->nll));
-    d->perplexity_exact = narrow(exp(score->nll_base));
-    d->errors = write_errors(plan, stats);
-    if (!d->errors)
-        return erne_fail(err, ERNE_ENOMEM, "out of memory");
+    d->perplexity = convert_narrow(exp(score->nll));
+    d->perplexity_exact = convert_narrow(exp(score->nll_base));
+    sum_errors(d, plan, stats);
+    plan->src->desc.n_calibrated = (int32_t)calibration_n_tokens(plan->calibration);
     return convert_plan_describe(plan, opts, err);
 }
 

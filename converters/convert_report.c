@@ -1,6 +1,5 @@
 /* convert_report.c -- the texts of a conversion: its plan before, its summary after. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,15 +7,6 @@
 #include "converters/calibrate.h"
 
 static const double mib = 1024.0 * 1024.0;
-
-static const char *const role_names[CONVERT_N_ROLES] = {
-    [ERNE_ROLE_EMBED] = "embedding",  [ERNE_ROLE_NORM] = "norms",
-    [ERNE_ROLE_QKV] = "q, k, v",      [ERNE_ROLE_ATTN_OUT] = "attention out",
-    [ERNE_ROLE_GATE_UP] = "gate, up", [ERNE_ROLE_DOWN] = "down",
-    [ERNE_ROLE_LM_HEAD] = "logits",   [ERNE_ROLE_ROUTER] = "routers",
-    [ERNE_ROLE_VISION] = "vision",    [ERNE_ROLE_POSITIONS] = "positions",
-    [ERNE_ROLE_MTP] = "mtp",          [ERNE_ROLE_BIAS] = "biases",
-};
 
 int convert_emit(const struct erne_convert_opts *opts, const char *fmt, ...)
 {
@@ -106,7 +96,7 @@ static int emit_line(const struct convert_plan *plan, size_t i,
     type_names(t->layout, from, sizeof(from));
     erne_scheme_name(t->scheme, to);
     return convert_emit(opts, "  %-14s %5zu  %-12s -> %-8s %-7s %9.1f -> %9.1f MiB\n",
-                        role_names[t->layout->spec.role], count, from, to,
+                        erne_role_label(t->layout->spec.role), count, from, to,
                         t->how == CONVERT_ROUND ? "rounded" : "exact",
                         (double)bytes_from / mib, (double)bytes_to / mib);
 }
@@ -228,17 +218,18 @@ static int report_calibration(const struct convert_plan *plan,
 static int report_role(const struct convert_plan *plan, const struct convert_stats *stats,
                        enum erne_tensor_role role, const struct erne_convert_opts *opts)
 {
-    double err2 = 0, ref2 = 0;
+    struct convert_loss sum = { 0 };
 
     for (size_t i = 0; i < plan->n; i++)
         if (plan->tensors[i].layout->spec.role == role) {
-            err2 += stats->losses[i].err2;
-            ref2 += stats->losses[i].ref2;
+            sum.err2 += stats->losses[i].err2;
+            sum.ref2 += stats->losses[i].ref2;
         }
-    if (ref2 <= 0)
+    if (sum.ref2 <= 0)
         return ERNE_OK;
-    return convert_emit(opts, "  %-14s relative error %.3f %% (root mean square)\n",
-                        role_names[role], 100 * sqrt(err2 / ref2));
+    return convert_emit(opts, "  %-14s relative error %.3f %% (root mean square%s)\n",
+                        erne_role_label(role), 100 * convert_error(sum),
+                        stats->n_resumed > 0 ? ", of what was made now" : "");
 }
 
 int convert_report_result(const struct convert_plan *plan,

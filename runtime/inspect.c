@@ -5,19 +5,13 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "runtime/inspect.h"
 #include "runtime/manifest_fields.h"
-#include "runtime/model_file.h"
 
-/* Where the report goes; nothing is written after the first failure. */
-struct report {
-    erne_write_fn write;
-    void *user;
-    int status;
-};
-
-static void put(struct report *r, const char *text, size_t n_bytes)
+static void put(struct inspection *r, const char *text, size_t n_bytes)
 {
     if (r->status == ERNE_OK) {
         const int answer = r->write(r->user, text, n_bytes);
@@ -26,9 +20,7 @@ static void put(struct report *r, const char *text, size_t n_bytes)
     }
 }
 
-static void print(struct report *r, const char *fmt, ...) ERNE_PRINTF(2, 3);
-
-static void print(struct report *r, const char *fmt, ...)
+void inspect_print(struct inspection *r, const char *fmt, ...)
 {
     char line[256];
     va_list args;
@@ -92,34 +84,53 @@ static size_t sum_schemes(struct total totals[MAX_TOTALS],
     return n;
 }
 
-static void print_totals(struct report *r, const struct erne_model_file *mf)
+static void print_totals(struct inspection *r, const struct erne_model_file *mf)
 {
     struct total totals[MAX_TOTALS] = { 0 };
     const size_t n = sum_schemes(totals, mf);
 
-    print(r, "%-10s %-7s %8s %14s %16s  %s\n", "scheme", "layout", "tensors", "elements",
-          "bytes", "bits each");
+    inspect_print(r, "%-10s %-7s %8s %14s %16s  %s\n", "scheme", "layout", "tensors",
+                  "elements", "bytes", "bits each");
     for (size_t i = 0; i < n; i++) {
         const struct erne_file_tensor as_tensor = { .scheme = totals[i].scheme };
         char name[ERNE_SCHEME_NAME_MAX];
 
         erne_scheme_name(totals[i].scheme, name);
-        print(r, "%-10s %-7s %8zu %14" PRIu64 " %16" PRIu64 "  %.2f\n", name,
-              layout_name(&as_tensor), totals[i].n_tensors, totals[i].n_elements,
-              totals[i].n_bytes,
-              8.0 * (double)totals[i].n_bytes / (double)totals[i].n_elements);
+        inspect_print(r, "%-10s %-7s %8zu %14" PRIu64 " %16" PRIu64 "  %.2f\n", name,
+                      layout_name(&as_tensor), totals[i].n_tensors, totals[i].n_elements,
+                      totals[i].n_bytes,
+                      8.0 * (double)totals[i].n_bytes / (double)totals[i].n_elements);
     }
 }
 
-static void print_tensors(struct report *r, const struct erne_model_file *mf)
+/* "-": not known. */
+static void print_report(struct inspection *r, const struct erne_model_file *mf,
+                         const struct inspect_part *part,
+                         const struct erne_file_tensor *t)
+{
+    if (!t->report.is_known)
+        inspect_print(r, "%10s", "-");
+    else if (t->report.error > 0.0f)
+        inspect_print(r, "%8.3f %%", 100 * (double)t->report.error);
+    else
+        inspect_print(r, "%10s", "exact");
+    if (inspect_has_tokens(mf, part, t))
+        inspect_print(r, " %8" PRIu32 "\n", t->report.n_tokens);
+    else
+        inspect_print(r, " %8s\n", "-");
+}
+
+static void print_tensors(struct inspection *r, const struct erne_model_file *mf,
+                          const struct inspect_part *parts)
 {
     int width = 6;
 
     for (size_t i = 0; i < mf->n_tensors; i++)
         if ((int)strlen(mf->tensors[i].name) > width)
             width = (int)strlen(mf->tensors[i].name);
-    print(r, "%-*s  %-10s %-7s %-17s %14s %12s  %s\n", width, "tensor", "scheme",
-          "layout", "shape", "offset", "bytes", "xxh3");
+    inspect_print(r, "%-*s  %-10s %-7s %-17s %14s %12s  %-16s %10s %8s\n", width,
+                  "tensor", "scheme", "layout", "shape", "offset", "bytes", "xxh3",
+                  "error", "tokens");
     for (size_t i = 0; i < mf->n_tensors; i++) {
         const struct erne_file_tensor *t = &mf->tensors[i];
         char scheme[ERNE_SCHEME_NAME_MAX], shape[48];
@@ -129,9 +140,11 @@ static void print_tensors(struct report *r, const struct erne_model_file *mf)
             snprintf(shape, sizeof(shape), "[%" PRId64 "]", t->k);
         else
             snprintf(shape, sizeof(shape), "[%" PRId64 ", %" PRId64 "]", t->n, t->k);
-        print(r, "%-*s  %-10s %-7s %-17s %14" PRIu64 " %12" PRIu64 "  %016" PRIx64 "\n",
-              width, t->name, scheme, layout_name(t), shape, t->offset, t->n_bytes,
-              t->xxh3);
+        inspect_print(
+            r, "%-*s  %-10s %-7s %-17s %14" PRIu64 " %12" PRIu64 "  %016" PRIx64 " ",
+            width, t->name, scheme, layout_name(t), shape, t->offset, t->n_bytes,
+            t->xxh3);
+        print_report(r, mf, &parts[i], t);
     }
 }
 
@@ -147,38 +160,43 @@ static int32_t golden_best(const struct erne_model_file *mf, int32_t row)
     return best;
 }
 
-static void print_golden(struct report *r, const struct erne_model_file *mf)
+static void print_golden(struct inspection *r, const struct erne_model_file *mf)
 {
     const struct erne_golden *g = &mf->golden;
 
     if (!g->tokens)
         return;
-    print(r, "golden logits of tokens");
+    inspect_print(r, "golden logits of tokens");
     for (int32_t i = 0; i < g->n_tokens; i++)
-        print(r, " %" PRId32, g->tokens[i]);
+        inspect_print(r, " %" PRId32, g->tokens[i]);
     if (g->picture_h > 0)
-        print(r, ", a picture of %" PRId32 " x %" PRId32 " tokens among them",
-              g->picture_h, g->picture_w);
-    print(r, ", likeliest next");
+        inspect_print(r, ", a picture of %" PRId32 " x %" PRId32 " tokens among them",
+                      g->picture_h, g->picture_w);
+    inspect_print(r, ", likeliest next");
     for (int32_t row = 0; row < g->n_rows; row++)
-        print(r, " %" PRId32, golden_best(mf, row));
-    print(r, "\n");
+        inspect_print(r, " %" PRId32, golden_best(mf, row));
+    inspect_print(r, "\n");
 }
 
 /* The manifest is readable as it is; libyaml let no control characters pass. */
-static void inspect_text(struct report *r, const struct erne_model_file *mf,
-                         const char *path)
+static int inspect_text(struct inspection *r, const struct erne_model_file *mf,
+                        const struct inspect_part *parts, const char *path, bool lists)
 {
     put(r, path, strlen(path));
-    print(r, "\nformat %" PRIu32 ", %zu bytes, %zu tensors, tokenizer of %zu bytes\n",
-          mf->version, mf->map.n_bytes, mf->n_tensors, mf->tokenizer_bytes);
+    inspect_print(
+        r, "\nformat %" PRIu32 ", %zu bytes, %zu tensors, tokenizer of %zu bytes\n",
+        mf->version, mf->map.n_bytes, mf->n_tensors, mf->tokenizer_bytes);
     print_golden(r, mf);
-    print(r, "\n");
+    inspect_print(r, "\n");
     put(r, mf->manifest, mf->manifest_bytes);
-    print(r, "\n");
+    inspect_print(r, "\n");
     print_totals(r, mf);
-    print(r, "\n");
-    print_tensors(r, mf);
+    ERNE_TRY(inspect_rounding(r, mf, parts));
+    if (!lists)
+        return ERNE_OK;
+    inspect_print(r, "\n");
+    print_tensors(r, mf, parts);
+    return ERNE_OK;
 }
 
 /* ------------------------------------------------------------------- JSON */
@@ -215,8 +233,7 @@ static json_t *json_field(const struct erne_model_desc *desc,
     case FLOAT: return json_real(manifest_tidy(*(const float *)member));
     case BOOL: return json_boolean(*(const bool *)member);
     case STOPS: return json_stops(desc);
-    case TEXT:
-    case LINES: return json_string(*(char *const *)member);
+    case TEXT: return json_string(*(char *const *)member);
     }
     return NULL;
 }
@@ -266,8 +283,11 @@ static json_t *json_shape(const struct erne_file_tensor *t)
     return unless_failed(array, failed);
 }
 
-static json_t *json_tensor(const struct erne_file_tensor *t)
+static json_t *json_tensor(const struct erne_model_file *mf,
+                           const struct inspect_part *part,
+                           const struct erne_file_tensor *t)
 {
+    const struct erne_tensor_report *report = &t->report;
     char scheme[ERNE_SCHEME_NAME_MAX], xxh3[17];
     json_t *o = json_object();
     int failed = 0;
@@ -281,16 +301,25 @@ static json_t *json_tensor(const struct erne_file_tensor *t)
     failed |= json_object_set_new(o, "offset", json_integer((json_int_t)t->offset));
     failed |= json_object_set_new(o, "bytes", json_integer((json_int_t)t->n_bytes));
     failed |= json_object_set_new(o, "xxh3", json_string(xxh3));
+    failed |= json_object_set_new(
+        o, "relative_error",
+        report->is_known ? json_real(manifest_tidy(report->error)) : json_null());
+    failed |= json_object_set_new(o, "calibration_tokens",
+                                  inspect_has_tokens(mf, part, t)
+                                      ? json_integer((json_int_t)report->n_tokens)
+                                      : json_null());
     return unless_failed(o, failed);
 }
 
-static json_t *json_tensors(const struct erne_model_file *mf)
+static json_t *json_tensors(const struct erne_model_file *mf,
+                            const struct inspect_part *parts)
 {
     json_t *array = json_array();
     int failed = 0;
 
     for (size_t i = 0; i < mf->n_tensors; i++)
-        failed |= json_array_append_new(array, json_tensor(&mf->tensors[i]));
+        failed |=
+            json_array_append_new(array, json_tensor(mf, &parts[i], &mf->tensors[i]));
     return unless_failed(array, failed);
 }
 
@@ -314,7 +343,8 @@ static json_t *json_golden(const struct erne_model_file *mf)
 }
 
 /* A path that is not UTF-8 has no JSON form; the file's name is null then. */
-static json_t *json_file(const struct erne_model_file *mf, const char *path)
+static json_t *json_file(const struct erne_model_file *mf,
+                         const struct inspect_part *parts, const char *path)
 {
     const json_int_t n_bytes = (json_int_t)mf->map.n_bytes;
     json_t *name = json_string(path);
@@ -327,48 +357,63 @@ static json_t *json_file(const struct erne_model_file *mf, const char *path)
     failed |= json_object_set_new(o, "manifest", json_manifest(&mf->desc));
     failed |= json_object_set_new(o, "golden",
                                   mf->golden.tokens ? json_golden(mf) : json_null());
-    failed |= json_object_set_new(o, "tensors", json_tensors(mf));
+    failed |= json_object_set_new(o, "tensors", json_tensors(mf, parts));
     return unless_failed(o, failed);
 }
 
 static int dump(const char *text, size_t n_bytes, void *user)
 {
-    struct report *r = user;
+    struct inspection *r = user;
 
     put(r, text, n_bytes);
     return r->status < 0 ? -1 : 0;
 }
 
-static void inspect_json(struct report *r, const struct erne_model_file *mf,
-                         const char *path)
+static int inspect_json(struct inspection *r, const struct erne_model_file *mf,
+                        const struct inspect_part *parts, const char *path)
 {
     const size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(9);
-    json_t *root = json_file(mf, path);
+    json_t *root = json_file(mf, parts, path);
+    const int failed = json_dump_callback(root, dump, r, flags);
 
-    if (json_dump_callback(root, dump, r, flags) < 0 && r->status == ERNE_OK)
-        r->status = ERNE_ENOMEM;
     json_decref(root);
+    if (failed < 0)
+        return ERNE_ENOMEM; /* unless r->status says what else */
     put(r, "\n", 1);
+    return ERNE_OK;
 }
 
 /* ----------------------------------------------------------------- public */
 
-int erne_file_inspect(const char *path, bool json, erne_write_fn write, void *user,
-                      struct erne_error *err)
+static int inspect(struct inspection *r, const struct erne_model_file *mf,
+                   const char *path, enum erne_inspect_form form)
 {
-    struct report report = { .write = write, .user = user };
+    struct inspect_part *parts;
+    int st;
+
+    ERNE_TRY(inspect_parts(&parts, mf));
+    st = form == ERNE_INSPECT_JSON
+             ? inspect_json(r, mf, parts, path)
+             : inspect_text(r, mf, parts, path, form == ERNE_INSPECT_TENSORS);
+    free(parts);
+    return st;
+}
+
+int erne_file_inspect(const char *path, enum erne_inspect_form form, erne_write_fn write,
+                      void *user, struct erne_error *err)
+{
+    struct inspection r = { .write = write, .user = user };
     struct erne_model_file mf;
+    int st;
 
     ERNE_TRY(erne_model_file_open(&mf, path, err));
-    if (json)
-        inspect_json(&report, &mf, path);
-    else
-        inspect_text(&report, &mf, path);
+    st = inspect(&r, &mf, path, form);
     erne_model_file_close(&mf);
-    if (report.status < 0)
-        return erne_fail(err, report.status, "%s: the report was not written: %s", path,
-                         erne_status_text(report.status));
-    return ERNE_OK;
+    if (r.status < 0)
+        st = r.status;
+    return st < 0 ? erne_fail(err, st, "%s: the report was not written: %s", path,
+                              erne_status_text(st))
+                  : ERNE_OK;
 }
 
 static int verify(const struct erne_model_file *mf, erne_progress_fn progress, void *user,

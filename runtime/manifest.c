@@ -10,6 +10,7 @@
 #include <yaml.h>
 
 #define AT(member) offsetof(struct erne_model_desc, member)
+#define ERROR_OF(of_experts, ROLE) AT(judged.errors[of_experts][ERNE_ROLE_##ROLE])
 
 /* In the order of the text; what lies in one mapping stands together. */
 const struct manifest_field manifest_fields[] = {
@@ -103,13 +104,23 @@ const struct manifest_field manifest_fields[] = {
     { "provenance.source_format", TEXT, false, AT(source_format) },
     { "quantization.scheme", TEXT, false, AT(scheme) },
     { "quantization.calibration", TEXT, false, AT(calibration) },
+    { "quantization.calibration_tokens", INT, false, AT(n_calibrated) },
     { "quantization.judged.tokens", INT, false, AT(judged.n_tokens) },
     { "quantization.judged.bits_per_weight", FLOAT, false, AT(judged.bits) },
     { "quantization.judged.kl_divergence", FLOAT, false, AT(judged.kld) },
     { "quantization.judged.same_top_token", FLOAT, false, AT(judged.same_top) },
     { "quantization.judged.perplexity", FLOAT, false, AT(judged.perplexity) },
     { "quantization.judged.exact_perplexity", FLOAT, false, AT(judged.perplexity_exact) },
-    { "quantization.judged.errors", LINES, false, AT(judged.errors) },
+    { "quantization.judged.errors.embed", FLOAT, false, ERROR_OF(0, EMBED) },
+    { "quantization.judged.errors.qkv", FLOAT, false, ERROR_OF(0, QKV) },
+    { "quantization.judged.errors.attn_out", FLOAT, false, ERROR_OF(0, ATTN_OUT) },
+    { "quantization.judged.errors.gate_up", FLOAT, false, ERROR_OF(0, GATE_UP) },
+    { "quantization.judged.errors.down", FLOAT, false, ERROR_OF(0, DOWN) },
+    { "quantization.judged.errors.experts_gate_up", FLOAT, false, ERROR_OF(1, GATE_UP) },
+    { "quantization.judged.errors.experts_down", FLOAT, false, ERROR_OF(1, DOWN) },
+    { "quantization.judged.errors.lm_head", FLOAT, false, ERROR_OF(0, LM_HEAD) },
+    { "quantization.judged.errors.vision", FLOAT, false, ERROR_OF(0, VISION) },
+    { "quantization.judged.errors.mtp", FLOAT, false, ERROR_OF(0, MTP) },
 };
 
 const int manifest_n_fields = (int)ERNE_ARRAY_LEN(manifest_fields);
@@ -118,11 +129,6 @@ _Static_assert(ERNE_ARRAY_LEN(manifest_fields) <= MANIFEST_MAX_FIELDS, "grow it"
 bool manifest_is_chat(const struct manifest_field *f)
 {
     return strncmp(f->place, "chat.", 5) == 0;
-}
-
-bool manifest_is_text(const struct manifest_field *f)
-{
-    return f->type == TEXT || f->type == LINES;
 }
 
 void manifest_swap_point(char *number, char from, char to)
@@ -158,13 +164,18 @@ bool manifest_has(const struct erne_model_desc *desc, const struct manifest_fiel
         return false;
     if (strncmp(f->place, "quantization.judged.", 20) == 0 && desc->judged.n_tokens == 0)
         return false;
+    if (f->offset >= AT(judged.errors) && f->offset < AT(judged) + sizeof(desc->judged) &&
+        *(const float *)(const void *)((const char *)desc + f->offset) <= 0.0f)
+        return false;
+    if (f->offset == AT(n_calibrated) && desc->n_calibrated == 0)
+        return false;
     if (f->offset == AT(n_mtp) && desc->n_mtp == 0)
         return false;
     if (f->offset == AT(chat.media_first) && !desc->chat.media_first)
         return false;
     if (f->offset == AT(chat.thinking.by_default) && !desc->chat.thinking.end)
         return false;
-    return !manifest_is_text(f) ||
+    return f->type != TEXT ||
            *(char *const *)((const char *)desc + f->offset) != NULL;
 }
 
@@ -260,11 +271,8 @@ static void emit_value(struct output *out, const struct manifest_field *f)
     case INT: emit_int(out, *(const int32_t *)member); return;
     case STOPS: emit_stops(out); return;
     case TEXT:
-    case LINES:
         text = *(char *const *)member;
-        emit_scalar(out, text, strlen(text),
-                    f->type == LINES ? YAML_LITERAL_SCALAR_STYLE
-                                     : YAML_DOUBLE_QUOTED_SCALAR_STYLE);
+        emit_scalar(out, text, strlen(text), YAML_DOUBLE_QUOTED_SCALAR_STYLE);
         return;
     case ARCH: text = erne_arch_name(out->desc->arch); break;
     case FLOAT:
@@ -348,7 +356,7 @@ static int check_texts(const struct erne_model_desc *desc, struct erne_error *er
     for (int i = 0; i < manifest_n_fields; i++) {
         const char *member = (const char *)desc + manifest_fields[i].offset;
 
-        if (manifest_is_text(&manifest_fields[i]) &&
+        if (manifest_fields[i].type == TEXT &&
             manifest_has(desc, &manifest_fields[i]) &&
             !is_utf8(*(char *const *)(const void *)member))
             return erne_fail(err, ERNE_EINVAL, "%s is not UTF-8",

@@ -7,8 +7,7 @@
 
 enum { MANIFEST_VERSION = 1, MANIFEST_MAX_BYTES = 1 << 20, MANIFEST_MAX_FIELDS = 128 };
 
-/* LINES: a TEXT that is written line by line. */
-enum manifest_type { VERSION, ARCH, INT, FLOAT, BOOL, STOPS, TEXT, LINES };
+enum manifest_type { VERSION, ARCH, INT, FLOAT, BOOL, STOPS, TEXT };
 
 /* Place "model.layers" is key `layers` of mapping `model`. */
 struct manifest_field {
@@ -23,7 +22,6 @@ extern const struct manifest_field manifest_fields[];
 extern const int manifest_n_fields;
 
 bool manifest_is_chat(const struct manifest_field *f);
-bool manifest_is_text(const struct manifest_field *f);
 /* Whether the description has a value for the field: texts and whole parts (chat, moe,
  * vision) may be absent. */
 bool manifest_has(const struct erne_model_desc *desc, const struct manifest_field *f);

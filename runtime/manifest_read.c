@@ -173,8 +173,7 @@ static int read_value(struct input *in, const struct manifest_field *f,
         return fail_at(in, mark, ERNE_EFORMAT, "a value has a zero byte");
     switch (f->type) {
     case VERSION: return read_version(in, text, mark);
-    case TEXT:
-    case LINES: return read_text(in, member, event);
+    case TEXT: return read_text(in, member, event);
     case STOPS: return read_stop(in, text, mark);
     case ARCH:
         if (erne_arch_parse(member, text) < 0)

@@ -36,7 +36,6 @@ void erne_model_desc_deinit(struct erne_model_desc *desc)
     free(desc->source);
     free(desc->source_format);
     free(desc->calibration);
-    free(desc->judged.errors);
     free(desc->scheme);
     free(desc->device.name);
     free(desc->device.kv_type);
@@ -249,6 +248,34 @@ static int check_device(const struct erne_model_desc *desc, struct erne_error *e
     return ERNE_OK;
 }
 
+/* Not below 0; is_share: nor above 1. */
+static int check_measure(struct erne_error *err, const char *field, float value,
+                         bool is_share)
+{
+    if (value >= 0.0f && isfinite(value) && !(is_share && value > 1.0f))
+        return ERNE_OK;
+    return erne_fail(err, ERNE_EFORMAT, "quantization.%s is %g, not %s", field,
+                     (double)value, is_share ? "in 0 .. 1" : "a number from 0 on");
+}
+
+static int check_judged(const struct erne_model_desc *desc, struct erne_error *err)
+{
+    const struct erne_judged_desc *d = &desc->judged;
+
+    ERNE_TRY(check_range(err, "quantization.calibration_tokens", desc->n_calibrated, 0,
+                         INT32_MAX));
+    ERNE_TRY(check_range(err, "quantization.judged.tokens", d->n_tokens, 0, INT32_MAX));
+    ERNE_TRY(check_measure(err, "judged.bits_per_weight", d->bits, false));
+    ERNE_TRY(check_measure(err, "judged.same_top_token", d->same_top, true));
+    ERNE_TRY(check_measure(err, "judged.perplexity", d->perplexity, false));
+    ERNE_TRY(check_measure(err, "judged.exact_perplexity", d->perplexity_exact, false));
+    for (int role = 0; role < ERNE_ROLE_COUNT; role++)
+        for (int of_experts = 0; of_experts <= 1; of_experts++)
+            ERNE_TRY(check_measure(err, "judged.errors", d->errors[of_experts][role],
+                                   false));
+    return ERNE_OK;
+}
+
 int erne_model_desc_check(const struct erne_model_desc *desc, struct erne_error *err)
 {
     if ((int)desc->arch < 0 || desc->arch >= ERNE_ARCH_COUNT)
@@ -261,6 +288,7 @@ int erne_model_desc_check(const struct erne_model_desc *desc, struct erne_error 
     ERNE_TRY(check_rope_sections(desc, err));
     ERNE_TRY(check_stop(desc, err));
     ERNE_TRY(check_device(desc, err));
+    ERNE_TRY(check_judged(desc, err));
     if (!(desc->rms_eps > 0.0f && desc->rms_eps < 1.0f))
         return erne_fail(err, ERNE_EFORMAT, "rms_eps is %g, not between 0 and 1",
                          (double)desc->rms_eps);

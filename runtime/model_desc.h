@@ -73,6 +73,22 @@ struct erne_device_desc {
     int32_t ram_mib;               /* 0: everything fits; else experts must stream */
 };
 
+enum erne_tensor_role {
+    ERNE_ROLE_EMBED,     /* [n_vocab, n_embd]; also the logits' weight when tied */
+    ERNE_ROLE_NORM,      /* f32 rows [n_embd] */
+    ERNE_ROLE_QKV,       /* rows q | k | v */
+    ERNE_ROLE_ATTN_OUT,
+    ERNE_ROLE_GATE_UP,   /* alternating runs of 16 rows, each padded with zero rows */
+    ERNE_ROLE_DOWN,
+    ERNE_ROLE_LM_HEAD,
+    ERNE_ROLE_ROUTER,    /* tile64 f32 [banks * n_experts, n_embd], text rows first */
+    ERNE_ROLE_POSITIONS, /* f32 rows [n_side^2, vision.n_embd] */
+    ERNE_ROLE_VISION,    /* a linear layer of tower, resampler or projector */
+    ERNE_ROLE_MTP,       /* [n_embd, 2 n_embd]: columns of the embedding first */
+    ERNE_ROLE_BIAS,      /* f32 rows, laid out as the rows of its weight */
+    ERNE_ROLE_COUNT
+};
+
 /* What rounding changed, as measured when the file was made; all zero when nothing was.
  * Means over tokens of the calibration's text that rounding was not guided by. */
 struct erne_judged_desc {
@@ -81,9 +97,9 @@ struct erne_judged_desc {
     float kld;                     /* divergence from the exact model's predictions */
     float same_top;                /* share of tokens with the same best next one */
     float perplexity, perplexity_exact;
-    char *errors;                  /* a line for each layer's matrices of a kind: name of
-                                      the first, scheme, relative error (root mean
-                                      square) */
+    /* By role, [1] of experts: of what rounding changed the root mean square, over that
+     * of the weights. */
+    float errors[2][ERNE_ROLE_COUNT];
 };
 
 struct erne_model_desc {
@@ -109,6 +125,7 @@ struct erne_model_desc {
     char *source;                  /* file or folder name, without its path */
     char *source_format;           /* "safetensors ernie4_5", "gguf llama" */
     char *calibration;             /* the text that rounding was guided by */
+    int32_t n_calibrated;          /* tokens of it; 0: not known */
     struct erne_judged_desc judged;
     char *scheme;                  /* the scheme asked for, and that of most weights */
 };
@@ -135,21 +152,8 @@ int erne_manifest_read(struct erne_model_desc *desc, const char *text, size_t n_
  * converter writes by and the runtime loads by. */
 enum { ERNE_SPEC_NAME_MAX = 64 };
 
-enum erne_tensor_role {
-    ERNE_ROLE_EMBED,     /* [n_vocab, n_embd]; also the logits' weight when tied */
-    ERNE_ROLE_NORM,      /* f32 rows [n_embd] */
-    ERNE_ROLE_QKV,       /* rows q | k | v */
-    ERNE_ROLE_ATTN_OUT,
-    ERNE_ROLE_GATE_UP,   /* alternating runs of 16 rows, each padded with zero rows */
-    ERNE_ROLE_DOWN,
-    ERNE_ROLE_LM_HEAD,
-    ERNE_ROLE_ROUTER,    /* tile64 f32 [banks * n_experts, n_embd], text rows first */
-    ERNE_ROLE_POSITIONS, /* f32 rows [n_side^2, vision.n_embd] */
-    ERNE_ROLE_VISION,    /* a linear layer of tower, resampler or projector */
-    ERNE_ROLE_MTP,       /* [n_embd, 2 n_embd]: columns of the embedding first */
-    ERNE_ROLE_BIAS,      /* f32 rows, laid out as the rows of its weight */
-    ERNE_ROLE_COUNT
-};
+/* For people: "q, k, v". */
+const char *erne_role_label(enum erne_tensor_role role);
 
 /* Roles that are stored as f32 rows, whatever the scheme. */
 static inline bool erne_role_is_rows(enum erne_tensor_role role)

@@ -270,6 +270,20 @@ int erne_model_tensors(const struct erne_model_desc *desc,
     return w.answer;
 }
 
+static const char *const role_labels[ERNE_ROLE_COUNT] = {
+    [ERNE_ROLE_EMBED] = "embedding",  [ERNE_ROLE_NORM] = "norms",
+    [ERNE_ROLE_QKV] = "q, k, v",      [ERNE_ROLE_ATTN_OUT] = "attention out",
+    [ERNE_ROLE_GATE_UP] = "gate, up", [ERNE_ROLE_DOWN] = "down",
+    [ERNE_ROLE_LM_HEAD] = "logits",   [ERNE_ROLE_ROUTER] = "routers",
+    [ERNE_ROLE_VISION] = "vision",    [ERNE_ROLE_POSITIONS] = "positions",
+    [ERNE_ROLE_MTP] = "mtp",          [ERNE_ROLE_BIAS] = "biases",
+};
+
+const char *erne_role_label(enum erne_tensor_role role)
+{
+    return role_labels[role];
+}
+
 static int count_one(void *user, const struct erne_tensor_spec *spec)
 {
     uint64_t *n = user;

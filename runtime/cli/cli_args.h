@@ -77,6 +77,7 @@ struct cli_args {
     float seconds;           /* of tune */
     int64_t seed;            /* -1: another one every time */
     bool raw, chat, json, profiles, probe, verbose, no_fallback, only_phases, help;
+    bool tensors; /* of inspect */
     bool replace; /* of tune */
     char cache_dir[CLI_MAX_PATH]; /* engine.cache_dir when none was given */
 };

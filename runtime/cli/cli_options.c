@@ -226,6 +226,9 @@ const struct cli_option cli_options[] = {
       "print a profile of this machine, to be kept as a file and edited" },
     { "--json", NULL, CLI_FLAG, AT(json), 0, 0, CLI_INSPECT | CLI_TUNE,
       "one JSON object instead of text" },
+    { "--tensors", NULL, CLI_FLAG, AT(tensors), 0, 0, CLI_INSPECT,
+      "list every tensor, with its scheme, its place and what rounding cost it; --json "
+      "has that, too" },
     { "-v, --verbose", NULL, CLI_FLAG, AT(verbose), 0, 0, TIMED | CLI_CONVERT,
       "say more, such as which kernel took which operator" },
     { "-h, --help", NULL, CLI_FLAG, AT(help), 0, 0, (unsigned)ANY, "print this" },

@@ -10,7 +10,11 @@ int cmd_inspect(struct cli_args *args, struct erne_error *err)
 
     if (st < 0)
         return st;
-    st = erne_file_inspect(path, args->json, cli_write, &put_err, err);
+    st = erne_file_inspect(path,
+                           args->json      ? ERNE_INSPECT_JSON
+                           : args->tensors ? ERNE_INSPECT_TENSORS
+                                           : ERNE_INSPECT_TEXT,
+                           cli_write, &put_err, err);
     if (put_err.status < 0) /* says more than that the report failed */
         *err = put_err;
     return st;

@@ -509,10 +509,18 @@ ERNE_API struct erne_convert_opts erne_convert_opts_default(void);
  * the device that cannot hold the model. */
 ERNE_API int erne_convert(const struct erne_convert_opts *opts, struct erne_error *err);
 
-/* Writes what the file holds: as text, or as one JSON object with "manifest" and
- * "tensors" (name, scheme, shape, offset, bytes, xxh3). */
-ERNE_API int erne_file_inspect(const char *path, bool json, erne_write_fn write,
-                               void *user, struct erne_error *err);
+enum erne_inspect_form {
+    ERNE_INSPECT_TEXT,
+    ERNE_INSPECT_JSON,   /* one object */
+    ERNE_INSPECT_TENSORS /* text, with a line for each tensor */
+};
+
+/* Writes what the file holds: its manifest and what its tensors sum up to, as text; or
+ * JSON with "manifest" and "tensors" (name, scheme, shape, offset, bytes, xxh3,
+ * relative_error of rounding, calibration_tokens that an expert was given; null: the file
+ * does not tell). */
+ERNE_API int erne_file_inspect(const char *path, enum erne_inspect_form form,
+                               erne_write_fn write, void *user, struct erne_error *err);
 
 /* Reads the whole file and checks every hash. EVERIFY names the first tensor that fails;
  * EFORMAT when the container itself is damaged. */

@@ -67,6 +67,7 @@ expect 0 'architecture: ernie4_5' inspect "$scratch/tiny.erne"
 expect 0 '"xxh3"' inspect --json -m "$scratch/tiny.erne"
 expect 0 'every hash matches' verify "$scratch/tiny.erne"
 expect 0 'golden logits of tokens' inspect "$scratch/tiny.erne"
+expect 0 'no tensor was rounded' inspect "$scratch/tiny.erne"
 expect 0 '"likeliest_next"' inspect --json "$scratch/tiny.erne"
 expect 0 '' convert "$golden/tiny" -o "$scratch/bare.erne" --golden off
 check '! "$erne" inspect "$scratch/bare.erne" | grep -q "golden logits"' 'not left out'

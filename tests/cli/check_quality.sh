@@ -44,6 +44,8 @@ done <"$(dirname "$0")/quality.csv"
 # What a calibrated file says of itself.
 expect 0 'kl_divergence: 0.' inspect "$scratch/rounded.erne"
 expect 0 '"exact_perplexity": ' inspect --json "$scratch/rounded.erne"
+expect 0 '"qkv": 0.' inspect --json "$scratch/rounded.erne"
+expect 0 'relative error of ' inspect "$scratch/rounded.erne"
 expect 0 'every hash matches' verify "$scratch/rounded.erne"
 cp "$scratch/rounded.erne" "$scratch/first.erne"
 # shellcheck disable=SC2086
@@ -56,13 +58,19 @@ head -c 700 "$scratch/prose" >"$scratch/short"
 expect 0 'none went to expert' convert "$golden/moe-bare" -o "$scratch/few.erne" \
     --chat-template none -t 1 --scheme w4 --calibrate "$scratch/short" -v
 check 'grep -q "layer 3: tokens by expert 0 0 [1-9]" "$err"' 'no counts by expert'
+expect 0 'layer 3: none went to expert 0-1' inspect "$scratch/few.erne"
+check '! grep -q "^layers.3.experts.0.down" "$out"' 'every tensor is listed unasked'
+expect 0 '"calibration_tokens": 0' inspect --json "$scratch/few.erne"
+expect 0 'layers.3.experts.0.down ' inspect --tensors "$scratch/few.erne"
 
 # What leads from the tower to the language model is of the tower's budget.
 # see BUDGET SCHEME -- what the budget makes of PaddleOCR-VL's projector
 see() {
     expect 0 '' convert "$golden/ocr" -o "$scratch/see.erne" --force \
         --chat-template none -t 1 --target-bpw "$1" --calibrate "$scratch/prose"
-    expect 0 "projector.fc1 $2" inspect "$scratch/see.erne"
+    scheme=$2
+    expect 0 '' inspect --tensors "$scratch/see.erne"
+    check 'grep -q "^projector.fc1  *$scheme" "$out"' "$1 bits: not $scheme"
 }
 see 20 w8
 see 20,vision=7 w4

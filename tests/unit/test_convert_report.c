@@ -2,6 +2,7 @@
  * tensor, found again from the weights, and how often a text went to each expert. */
 #include "tests/support/unit.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,14 +102,13 @@ static void test_errors_are_those_of_the_weights(void **state)
     };
 
     (void)state;
-    assert_int_equal(
-        checkpoint_write(&(struct checkpoint){
-            .dir = dir,
-            .tokenizer = ERNE_TEST_GOLDEN "/tiny/tokenizer.model",
-            .untied = true,
-            .biases = true,
-        }),
-        0);
+    assert_int_equal(checkpoint_write(&(struct checkpoint){
+                         .dir = dir,
+                         .tokenizer = ERNE_TEST_GOLDEN "/tiny/tokenizer.model",
+                         .untied = true,
+                         .biases = true,
+                     }),
+                     0);
     struct erne_model_file exact = convert(options(dir, exact_path, "f32"));
 
     assert_int_equal(check_errors(&exact, &exact), 0);
@@ -142,17 +142,17 @@ static void write_text(const char *path, size_t n)
     pf_file_close(&file);
 }
 
-struct counted {
-    int64_t n_tokens;
-    char text[8192];
+struct kept {
+    char text[32768];
 };
 
-static int keep_report(void *user, const char *text, size_t n_bytes)
+static int keep(void *user, const char *text, size_t n_bytes)
 {
-    struct counted *c = user;
-    const size_t n = strlen(c->text);
+    struct kept *kept = user;
+    const size_t n = strlen(kept->text);
 
-    snprintf(c->text + n, sizeof(c->text) - n, "%.*s", (int)n_bytes, text);
+    assert_true(n + n_bytes < sizeof(kept->text));
+    memcpy(kept->text + n, text, n_bytes);
     return 0;
 }
 
@@ -174,35 +174,113 @@ static uint32_t tokens_of(const struct erne_model_file *mf, int layer, int exper
 }
 
 /* Every token of the text goes to two of six experts of each layer that has some. */
+static void check_tokens(const struct erne_model_file *mf, int64_t n_tokens)
+{
+    assert_int_equal(mf->desc.n_calibrated, n_tokens);
+    for (int layer = 1; layer < mf->desc.n_layers; layer++) {
+        int64_t sum = 0;
+
+        for (int expert = 0; expert < mf->desc.moe.n_experts; expert++)
+            sum += tokens_of(mf, layer, expert);
+        assert_int_equal(sum, n_tokens * mf->desc.moe.n_used);
+    }
+    assert_int_equal(erne_model_file_find(mf, "layers.1.qkv")->report.n_tokens, 0);
+}
+
+/* The manifest has the errors by kind: of several matrices between theirs. */
+static void check_kinds(const struct erne_model_file *mf)
+{
+    const float(*errors)[ERNE_ROLE_COUNT] = mf->desc.judged.errors;
+    const float down = errors[1][ERNE_ROLE_DOWN];
+    float least = 1.0f, most = 0.0f;
+
+    assert_float_equal(errors[0][ERNE_ROLE_EMBED],
+                       erne_model_file_find(mf, "embed")->report.error, 1e-8f);
+    for (size_t i = 0; i < mf->n_tensors; i++) {
+        const struct erne_file_tensor *t = &mf->tensors[i];
+
+        if (strstr(t->name, ".experts.") && strstr(t->name, ".down")) {
+            least = fminf(least, t->report.error);
+            most = fmaxf(most, t->report.error);
+        }
+    }
+    assert_true(least < down && down < most);
+    assert_float_equal(errors[1][ERNE_ROLE_QKV] + errors[0][ERNE_ROLE_NORM], 0, 0);
+}
+
+/* Numbers are numbers. */
+static void check_json(const struct erne_model_file *mf, const char *text)
+{
+    json_error_t error;
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &error), *tensors;
+
+    assert_non_null(root);
+    tensors = json_object_get(root, "tensors");
+    assert_int_equal(json_array_size(tensors), mf->n_tensors);
+    for (size_t i = 0; i < mf->n_tensors; i++) {
+        const struct erne_file_tensor *t = &mf->tensors[i];
+        const json_t *o = json_array_get(tensors, i);
+        const json_t *e = json_object_get(o, "relative_error");
+        const json_t *n = json_object_get(o, "calibration_tokens");
+
+        assert_true(json_is_real(e));
+        assert_float_equal(json_real_value(e), t->report.error, 1e-8);
+        if (!strstr(t->name, ".experts."))
+            assert_true(json_is_null(n));
+        else
+            assert_int_equal(json_integer_value(n), t->report.n_tokens);
+    }
+    json_decref(root);
+}
+
+static void check_inspect(const struct erne_model_file *mf)
+{
+    struct kept text = { "" }, json = { "" };
+    const struct erne_file_tensor *worst = NULL;
+    char line[128];
+
+    for (size_t i = 0; i < mf->n_tensors; i++) {
+        const struct erne_file_tensor *t = &mf->tensors[i];
+
+        if (strstr(t->name, ".experts.") && strstr(t->name, ".gate_up") &&
+            (!worst || t->report.error > worst->report.error))
+            worst = t;
+    }
+    assert_int_equal(
+        erne_file_inspect(rounded_path, ERNE_INSPECT_TEXT, keep, &text, NULL), 0);
+    snprintf(line, sizeof(line), "%9.3f %%  %s\n", 100 * (double)worst->report.error,
+             worst->name);
+    assert_non_null(strstr(text.text, line));
+    snprintf(line, sizeof(line), "(%d tokens) reached 12 of 12 experts",
+             (int)mf->desc.n_calibrated);
+    assert_non_null(strstr(text.text, line));
+    assert_int_equal(
+        erne_file_inspect(rounded_path, ERNE_INSPECT_JSON, keep, &json, NULL), 0);
+    check_json(mf, json.text);
+}
+
 static void test_calibrated_experts(void **state)
 {
     static const char *const text = ERNE_TEST_DIR "/prose.txt";
     const char *const src = ERNE_TEST_GOLDEN "/moe";
-    struct counted counted = { 0 };
     struct erne_convert_opts opts = options(src, rounded_path, "w4");
     struct erne_model_file exact, rounded;
+    struct kept said = { "" };
+    const char *line;
 
     (void)state;
     write_text(text, 3000);
     exact = convert(options(src, exact_path, "f32"));
     opts.calibrate = text;
-    opts.report = keep_report;
-    opts.report_user = &counted;
+    opts.report = keep;
+    opts.report_user = &said;
     rounded = convert(opts);
-    const char *line = strstr(counted.text, "calibrated on ");
-
+    line = strstr(said.text, "calibrated on ");
     assert_non_null(line);
-    counted.n_tokens = strtol(line + strlen("calibrated on "), NULL, 10);
-    assert_true(counted.n_tokens > 100);
+    check_tokens(&rounded, strtol(line + strlen("calibrated on "), NULL, 10));
     assert_true(check_errors(&exact, &rounded) > 2 * 2 * 6);
-    for (int layer = 1; layer < rounded.desc.n_layers; layer++) {
-        int64_t sum = 0;
-
-        for (int expert = 0; expert < rounded.desc.moe.n_experts; expert++)
-            sum += tokens_of(&rounded, layer, expert);
-        assert_int_equal(sum, counted.n_tokens * rounded.desc.moe.n_used);
-    }
-    assert_int_equal(erne_model_file_find(&rounded, "layers.1.qkv")->report.n_tokens, 0);
+    check_kinds(&rounded);
+    check_inspect(&rounded);
     erne_model_file_close(&exact);
     erne_model_file_close(&rounded);
 }

@@ -59,32 +59,53 @@ static int capture_write(void *user, const char *text, size_t n_bytes)
     return 0;
 }
 
-static void inspect(struct capture *c, bool json)
+static void inspect(struct capture *c, enum erne_inspect_form form)
 {
     struct erne_error err;
 
     *c = (struct capture){ .limit = SIZE_MAX };
-    if (erne_file_inspect(FILE_A, json, capture_write, c, &err) < 0)
+    if (erne_file_inspect(FILE_A, form, capture_write, c, &err) < 0)
         fail_msg("%s", err.text);
 }
 
 static void test_text(void **state)
 {
+    static const char *const reports[SAMPLE_N_TENSORS] = {
+        "         -        -", "         -        -", "     exact        -",
+        "  12.500 %        -", "  25.000 %        -", "  37.500 %        -",
+    };
     struct capture c;
     char line[128];
 
     (void)state;
-    inspect(&c, false);
+    inspect(&c, ERNE_INSPECT_TENSORS);
     assert_non_null(strstr(c.text, FILE_A "\nformat 1, "));
     assert_non_null(strstr(c.text, "\narchitecture: ernie4_5\n"));
     assert_non_null(strstr(c.text, "\nstop_tokens: [2]\n"));
     for (size_t i = 0; i < mf.n_tensors; i++) {
-        snprintf(line, sizeof(line), " %016" PRIx64 "\n", mf.tensors[i].xxh3);
+        snprintf(line, sizeof(line), " %016" PRIx64 " %s\n", mf.tensors[i].xxh3,
+                 reports[i]);
         assert_non_null(strstr(c.text, line));
         assert_non_null(strstr(c.text, mf.tensors[i].name));
     }
     assert_non_null(strstr(c.text, "\nzeta        w4-g32a    tile64  [65, 40] "));
     assert_non_null(strstr(c.text, "\nnorm        f32        rows    [33] "));
+}
+
+/* Without the list: all but its lines. */
+static void test_text_is_short(void **state)
+{
+    struct capture with, without;
+    size_t n;
+
+    (void)state;
+    inspect(&with, ERNE_INSPECT_TENSORS);
+    inspect(&without, ERNE_INSPECT_TEXT);
+    n = without.n_bytes;
+    assert_true(n < with.n_bytes);
+    assert_memory_equal(with.text, without.text, n);
+    assert_memory_equal(with.text + n, "\ntensor ", strlen("\ntensor "));
+    assert_null(strstr(without.text, "\nzeta"));
 }
 
 static const char *text_of(const json_t *object, const char *key)
@@ -110,6 +131,12 @@ static void check_json_tensor(const json_t *t, const struct erne_file_tensor *ex
     assert_string_equal(text_of(t, "xxh3"), xxh3);
     assert_int_equal(int_of(t, "offset"), expected->offset);
     assert_int_equal(int_of(t, "bytes"), expected->n_bytes);
+    assert_true(json_is_null(json_object_get(t, "calibration_tokens")));
+    if (expected->report.is_known)
+        assert_float_equal(json_real_value(json_object_get(t, "relative_error")),
+                           expected->report.error, 0);
+    else
+        assert_true(json_is_null(json_object_get(t, "relative_error")));
     assert_int_equal(n_dims, expected->scheme.layout == ERNE_LAYOUT_ROWS ? 1 : 2);
     assert_int_equal(json_integer_value(json_array_get(shape, n_dims - 1)), expected->k);
     if (n_dims == 2)
@@ -124,7 +151,7 @@ static void test_json(void **state)
     json_t *root;
 
     (void)state;
-    inspect(&c, true);
+    inspect(&c, ERNE_INSPECT_JSON);
     root = json_loads(c.text, JSON_REJECT_DUPLICATES, &error);
     assert_non_null(root);
     assert_string_equal(text_of(root, "file"), FILE_A);
@@ -156,20 +183,21 @@ static void test_write_fails(void **state)
     struct erne_error err;
 
     (void)state;
-    for (int json = 0; json <= 1; json++) {
-        inspect(&all, json);
+    for (int form = 0; form <= ERNE_INSPECT_TENSORS; form++) {
+        inspect(&all, form);
         for (size_t limit = 0; limit < all.n_calls; limit += 1 + limit / 4) {
             c = (struct capture){ .limit = limit, .answer = ERNE_ECANCELLED };
-            assert_int_equal(erne_file_inspect(FILE_A, json, capture_write, &c, &err),
+            assert_int_equal(erne_file_inspect(FILE_A, form, capture_write, &c, &err),
                              ERNE_ECANCELLED);
             assert_int_equal(c.n_calls, limit + 1);
             c = (struct capture){ .limit = limit, .answer = 1 };
-            assert_int_equal(erne_file_inspect(FILE_A, json, capture_write, &c, &err),
+            assert_int_equal(erne_file_inspect(FILE_A, form, capture_write, &c, &err),
                              ERNE_EIO);
         }
     }
-    assert_int_equal(erne_file_inspect("no_such_file", true, capture_write, &c, &err),
-                     ERNE_EIO);
+    assert_int_equal(
+        erne_file_inspect("no_such_file", ERNE_INSPECT_JSON, capture_write, &c, &err),
+        ERNE_EIO);
 }
 
 /* ----------------------------------------------------------------- verify */
@@ -287,9 +315,9 @@ static void test_allocation_failures(void **state)
     (void)state;
     json_get_alloc_funcs(&system_malloc, &system_free);
     json_set_alloc_funcs(count_malloc, free);
-    for (int json = 0; json <= 1; json++) {
+    for (int form = 0; form <= ERNE_INSPECT_TENSORS; form++) {
         for (size_t n = 1; c = (struct capture){ .limit = SIZE_MAX }, alloc_fail_at(n),
-                    st = erne_file_inspect(FILE_A, json, capture_write, &c, &err),
+                    st = erne_file_inspect(FILE_A, form, capture_write, &c, &err),
                     alloc_fail_hit();
              n++)
             /* A file name that could not be copied is null, and the report goes on. */
@@ -303,13 +331,10 @@ static void test_allocation_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_write_fails),
-        cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_verify_damaged),
-        cmocka_unit_test(test_verify_first),
-        cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_text),         cmocka_unit_test(test_text_is_short),
+        cmocka_unit_test(test_json),         cmocka_unit_test(test_write_fails),
+        cmocka_unit_test(test_verify),       cmocka_unit_test(test_verify_damaged),
+        cmocka_unit_test(test_verify_first), cmocka_unit_test(test_allocation_failures),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

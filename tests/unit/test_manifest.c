@@ -54,13 +54,15 @@ static struct erne_model_desc full_desc(void)
         .source_format = "- a\n- b\n  ",
         .scheme = "w4-g32",
         .calibration = "notes.txt (hash 0)",
+        .n_calibrated = 16384,
         .judged = { .n_tokens = 2040,
                     .bits = 4.25f,
                     .kld = 0.03125f,
                     .same_top = 0.9f,
                     .perplexity = 28.1f,
                     .perplexity_exact = 27.4f,
-                    .errors = "layers.0.qkv w4-g32a 0.08159\nlm_head w8 0.00774\n" },
+                    .errors = { { [ERNE_ROLE_QKV] = 0.08159f, [ERNE_ROLE_MTP] = 0.5f },
+                                { [ERNE_ROLE_DOWN] = 1.25f } } },
     };
 }
 
@@ -79,7 +81,7 @@ static void check_judged(const struct erne_judged_desc *a,
     assert_true(a->bits == b->bits && a->kld == b->kld && a->same_top == b->same_top);
     assert_true(a->perplexity == b->perplexity &&
                 a->perplexity_exact == b->perplexity_exact);
-    check_text(a->errors, b->errors);
+    assert_memory_equal(a->errors, b->errors, sizeof(a->errors));
 }
 
 static void check_chat(const struct erne_chat_desc *a, const struct erne_chat_desc *b)
@@ -136,6 +138,7 @@ static void check_equal(const struct erne_model_desc *a, const struct erne_model
     check_text(a->source_format, b->source_format);
     check_text(a->scheme, b->scheme);
     check_text(a->calibration, b->calibration);
+    assert_int_equal(a->n_calibrated, b->n_calibrated);
     check_judged(&a->judged, &b->judged);
 }
 
@@ -284,6 +287,7 @@ static void test_read_accepts(void **state)
         HEAD MODEL "future: {list: [1, {a: [b, c]}, [[x]]], a.b: 1, 'model[': 3}\n",
         HEAD MODEL "future: [{a: 1}, {a: 1}]\nother: {a: 1}\n",
         HEAD MODEL "chat.begin: not in the mapping\n",
+        HEAD MODEL "quantization: {judged: {errors: \"norm w8 0.1\\n\", tokens: 1}}\n",
         HEAD MODEL CHAT,
         HEAD MODEL CHAT "  thinking: {default: true, on: a, end: b}\n",
         HEAD MODEL CHAT "  thinking: {default: true}\n  media_first: false\n",
@@ -343,6 +347,20 @@ static void test_read_refuses(void **state)
           "chat.thinking.end has 0 bytes", ERNE_EFORMAT },
         { HEAD MODEL CHAT "  thinking: {on: a, off: b, end: c, begin: " FORTY FORTY "}\n",
           "chat.thinking.begin has 80 bytes", ERNE_EFORMAT },
+        { HEAD MODEL "quantization: {judged: {tokens: -1}}\n",
+          "quantization.judged.tokens is -1", ERNE_EFORMAT },
+        { HEAD MODEL "quantization: {calibration_tokens: -1}\n",
+          "quantization.calibration_tokens is -1", ERNE_EFORMAT },
+        { HEAD MODEL "quantization: {judged: {tokens: many}}\n", "not a 32-bit",
+          ERNE_EFORMAT },
+        { HEAD MODEL "quantization: {judged: {same_top_token: 1.01}}\n",
+          "quantization.judged.same_top_token is 1.01, not in 0 .. 1", ERNE_EFORMAT },
+        { HEAD MODEL "quantization: {judged: {perplexity: -1}}\n",
+          "judged.perplexity is -1, not a number from 0 on", ERNE_EFORMAT },
+        { HEAD MODEL "quantization: {judged: {errors: {qkv: -0.5}}}\n",
+          "judged.errors is -0.5", ERNE_EFORMAT },
+        { HEAD MODEL "quantization: {judged: {errors: {qkv: inf}}}\n",
+          "not a finite number", ERNE_EFORMAT },
         { HEAD MODEL "provenance: {name: \"a\\0b\"}\n", "zero byte", ERNE_EFORMAT },
         { HEAD MODEL "x: \"\xff\"\n", "line", ERNE_EFORMAT },
     };
