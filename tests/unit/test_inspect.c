@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/inspect.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/sample_file.h"
 
@@ -176,6 +177,71 @@ static void test_json(void **state)
     json_decref(root);
 }
 
+/* ---------------------------------------------------------------- rounding */
+
+enum { BIG_LAYERS = 10, BIG_EXPERTS = 4, BIG_TENSORS = BIG_LAYERS * (BIG_EXPERTS + 1) };
+
+/* Ten layers: q, k, v with errors of 1 to 10 %, then experts with errors of 20 to 59 %.
+ * No token went to experts 0, 1 and 3 of the first, and to expert 2 of the others. */
+static void fill_big(struct erne_file_tensor *tensors, struct inspect_part *parts)
+{
+    uint32_t n_experts = 0;
+
+    for (int32_t i = 0; i < BIG_TENSORS; i++) {
+        const int32_t layer = i / (BIG_EXPERTS + 1), expert = i % (BIG_EXPERTS + 1) - 1;
+        struct erne_tensor_report *report = &tensors[i].report;
+
+        parts[i] =
+            (struct inspect_part){ true, expert < 0 ? ERNE_ROLE_QKV : ERNE_ROLE_GATE_UP,
+                                   layer, expert };
+        snprintf(tensors[i].name, sizeof(tensors[i].name), "tensor.%d", (int)i);
+        report->is_known = true;
+        report->error = 0.01f * (float)(layer + 1);
+        if (expert < 0)
+            continue;
+        report->error = 0.2f + 0.01f * (float)n_experts;
+        report->n_tokens = (layer == 0) == (expert == 2) ? 500 : 0;
+        n_experts++;
+    }
+}
+
+static void test_rounding(void **state)
+{
+    static const char expected[] =
+        "\nrelative error of        tensors      median       worst  (root mean square)\n"
+        "         q, k, v              10     6.000 %    10.000 %  tensor.45\n"
+        "experts' gate, up             40    40.000 %    59.000 %  tensor.49\n"
+        "\nthe calibration (7 tokens) reached 28 of 40 experts; tokens each: least 0, "
+        "median 500, most 500\n"
+        "  layer 0: none went to expert 0-1 3\n"
+        "  layer 1: none went to expert 2\n  layer 2: none went to expert 2\n"
+        "  layer 3: none went to expert 2\n  layer 4: none went to expert 2\n"
+        "  layer 5: none went to expert 2\n  layer 6: none went to expert 2\n"
+        "  layer 7: none went to expert 2\n  and 2 layers more have such experts\n";
+    static struct erne_file_tensor tensors[BIG_TENSORS];
+    static struct inspect_part parts[BIG_TENSORS];
+    struct erne_model_file big = { .tensors = tensors, .n_tensors = BIG_TENSORS };
+    struct capture c = { .limit = SIZE_MAX };
+    struct inspection out = { .write = capture_write, .user = &c };
+
+    (void)state;
+    fill_big(tensors, parts);
+    big.desc.calibration = "text";
+    big.desc.n_calibrated = 7;
+    assert_int_equal(inspect_rounding(&out, &big, parts), ERNE_OK);
+    assert_string_equal(c.text, expected);
+
+    c = (struct capture){ .limit = SIZE_MAX };
+    big.desc.calibration = NULL; /* nobody counted */
+    assert_int_equal(inspect_rounding(&out, &big, parts), ERNE_OK);
+    assert_string_equal(strstr(c.text, "tensor.49"), "tensor.49\n");
+
+    c = (struct capture){ .limit = SIZE_MAX };
+    memset(tensors, 0, sizeof(tensors)); /* a file of before */
+    assert_int_equal(inspect_rounding(&out, &big, parts), ERNE_OK);
+    assert_int_equal(c.n_calls, 0);
+}
+
 /* What the receiver answers ends the report, whenever it comes. */
 static void test_write_fails(void **state)
 {
@@ -331,10 +397,15 @@ static void test_allocation_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),         cmocka_unit_test(test_text_is_short),
-        cmocka_unit_test(test_json),         cmocka_unit_test(test_write_fails),
-        cmocka_unit_test(test_verify),       cmocka_unit_test(test_verify_damaged),
-        cmocka_unit_test(test_verify_first), cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_text_is_short),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_write_fails),
+        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_verify_damaged),
+        cmocka_unit_test(test_verify_first),
+        cmocka_unit_test(test_allocation_failures),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
