@@ -1,10 +1,7 @@
 /* convert_judged.c -- makes a file whose manifest tells what rounding changed: the
  * tensors go into a file beside it first, which is judged, and are copied from there. */
-#include <float.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "converters/calibrate.h"
 
