@@ -174,8 +174,10 @@ double pf_usage_joules(const struct pf_usage *before, const struct pf_usage *aft
 /* ------------------------------------------------- terminal, signals, dl */
 
 bool pf_is_terminal(FILE *stream);
-/* Calls fn on Ctrl-C (NULL: back to ending the program). fn runs in signal context.
- * Windows forgets fn after one call: install it before each stretch of work. */
+/* Calls fn on Ctrl-C, SIGINT, and on POSIX when the program is asked to end or its
+ * terminal goes away, SIGTERM and SIGHUP (NULL: back to ending the program). fn runs in
+ * signal context. Windows forgets fn after one call: install it before each stretch of
+ * work. */
 void pf_on_interrupt(void (*fn)(int signal));
 /* Makes stdout and stderr carry UTF-8 where that is not the default, a write to a closed
  * pipe an ordinary error, and sees to it that no file takes the place of a stream that

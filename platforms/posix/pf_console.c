@@ -1,4 +1,4 @@
-/* pf_console.c (POSIX) -- terminals and Ctrl-C. */
+/* pf_console.c (POSIX) -- terminals, Ctrl-C and requests to end. */
 #include "platforms/platform.h"
 
 #include <errno.h>
@@ -11,15 +11,28 @@ bool pf_is_terminal(FILE *stream)
     return isatty(fileno(stream)) == 1;
 }
 
+/* nohup, or a program that wants this one to outlive it. Of SIGINT it means nothing: it
+ * is how shells start what is to run in the background. */
+static bool is_to_be_ignored(int number)
+{
+    struct sigaction now;
+
+    return number != SIGINT && sigaction(number, NULL, &now) == 0 &&
+           now.sa_handler == SIG_IGN;
+}
+
 void pf_on_interrupt(void (*fn)(int signal))
 {
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
     struct sigaction action = { 0 };
 
     /* Restarted calls: an answer half written to stdout must not end in EINTR. */
     action.sa_handler = fn ? fn : SIG_DFL;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+        if (!is_to_be_ignored(numbers[i]))
+            sigaction(numbers[i], &action, NULL);
 }
 
 /* A stream that was closed leaves its number to the next file that is opened: messages

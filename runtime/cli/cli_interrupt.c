@@ -1,5 +1,5 @@
-/* cli_interrupt.c -- Ctrl-C. The one place of the program with state of its own: a signal
- * handler is given nothing but the number of the signal. */
+/* cli_interrupt.c -- Ctrl-C and requests to end. The one place of the program with state
+ * of its own: a signal handler is given nothing but the number of the signal. */
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -7,16 +7,19 @@
 #include "platforms/platform.h"
 #include "runtime/cli/cli_io.h"
 
-static volatile sig_atomic_t busy, interrupted;
+enum { SIGNALLED = 128 }; /* and the signal's number: as shells have it */
+
+static volatile sig_atomic_t busy, interrupted, ended; /* ended: the signal; or 0 */
 static _Atomic(struct erne_session *) running;
 
 static void on_interrupt(int signal)
 {
     struct erne_session *session = atomic_load(&running);
 
-    (void)signal;
     if (!busy)
-        _Exit(erne_status_exit_code(ERNE_ECANCELLED));
+        _Exit(SIGNALLED + signal);
+    if (signal != SIGINT)
+        ended = signal;
     interrupted = 1;
     if (session)
         erne_session_cancel(session);
@@ -49,4 +52,15 @@ void cli_interrupt_end(void)
 bool cli_interrupted(void)
 {
     return interrupted != 0;
+}
+
+bool cli_ended(void)
+{
+    return ended != 0;
+}
+
+int cli_exit_code(int status)
+{
+    return status == ERNE_ECANCELLED && ended ? SIGNALLED + ended
+                                              : erne_status_exit_code(status);
 }

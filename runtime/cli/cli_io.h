@@ -44,13 +44,18 @@ int cli_progress(void *user, uint64_t done, uint64_t total, const char *what);
 /* Of work that may end at any time: takes its line away. */
 void cli_progress_clear(void);
 
-/* Ctrl-C. Outside begin and end it ends the program with exit code 130; between them it
- * sets a flag, and cancels the evaluation that runs in session (which may be NULL). */
+/* Ctrl-C, SIGTERM and SIGHUP. Outside begin and end they end the program with exit code
+ * 130, 143 or 129; between them they set a flag, and cancel the evaluation that runs in
+ * session (which may be NULL). */
 void cli_interrupt_init(void);
 void cli_interrupt_begin(struct erne_session *session);
 /* Between them: evaluations go on in another session, or in none. */
 void cli_interrupt_session(struct erne_session *session);
 void cli_interrupt_end(void);
 bool cli_interrupted(void);
+/* Not by Ctrl-C: the program is to end, whatever else an interruption would mean. */
+bool cli_ended(void);
+/* For main: that of the signal, where one cancelled the command. */
+int cli_exit_code(int status);
 
 #endif

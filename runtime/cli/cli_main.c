@@ -88,5 +88,5 @@ int main(int argc, char **argv)
         st = cli_put("", 0, &err);
     if (st < 0 && st != ERNE_ECANCELLED)
         fprintf(stderr, "erne: %s\n", err.text[0] ? err.text : erne_status_text(st));
-    return erne_status_exit_code(st);
+    return cli_exit_code(st);
 }

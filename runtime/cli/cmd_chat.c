@@ -312,7 +312,7 @@ static int converse(struct chat *c, struct erne_error *err)
     bool more = true;
     int st = ERNE_OK;
 
-    while (st == ERNE_OK && more && !c->quit) {
+    while (st == ERNE_OK && more && !c->quit && !cli_ended()) {
         st = read_message(&text, &more, err);
         if (st == ERNE_OK)
             st = cli_text_check(&text, "the message", err);
@@ -321,7 +321,7 @@ static int converse(struct chat *c, struct erne_error *err)
         st = text.data[0] == '/' ? obey(c, text.data, err) : take_turn(c, text.data, err);
     }
     free(text.data);
-    return st;
+    return st == ERNE_OK && cli_ended() ? ERNE_ECANCELLED : st;
 }
 
 int cmd_chat(struct cli_args *args, struct erne_error *err)

@@ -160,6 +160,7 @@ check 'grep -q "(stopped" "$err"' 'Ctrl-C does not stop the answer'
 check '[ "$(wc -l <"$out")" -gt "$n" ]' 'Ctrl-C in an answer ends the chat'
 kill $pid 2>>"$scratch/gone"
 wait $pid 2>>"$scratch/gone"
+check "[ $? -eq 143 ]" 'SIGTERM in a chat'
 
 # Ctrl-C before the answer takes the message back: what follows is answered as if alone. A
 # signal that came before the message was read, or after it was answered, is tried again.
