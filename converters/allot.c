@@ -169,11 +169,9 @@ static int run_trials(struct allotment *a, struct erne_error *err)
     for (size_t u = 0; u < a->n && st == 0; u++) {
         if (a->units[u].group != GROUP_TEXT)
             continue;
-        if (a->opts->progress &&
-            a->opts->progress(a->opts->progress_user, u, a->n,
-                              rounded.tensors[a->units[u].first].name))
-            st = erne_fail(err, ERNE_ECANCELLED, "cancelled");
-        else
+        st = pulse_tell(a->plan->pulse, u, a->n,
+                        a->plan->records[a->units[u].first].name, err);
+        if (st == 0)
             st = run_trial(a, u, rounded.tensors, err);
     }
     erne_model_file_close(&rounded);
@@ -215,11 +213,11 @@ static int try_candidate(struct allotment *a, int candidate, struct erne_error *
 
     ERNE_TRY(assign_candidate(a, candidate, err));
     ERNE_TRY(convert_stats_init(&stats, a->plan, err));
-    st = convert_run(a->plan, NULL, a->opts, &stats, err);
+    st = convert_run(a->plan, NULL, &stats, err);
     if (st == 0)
         add_losses(a, &stats, candidate);
     if (st == 0 && candidate == TRIAL) {
-        st = convert_write_aside(a->plan, a->path, a->opts, &stats, err);
+        st = convert_write_aside(a->plan, a->path, &stats, err);
         if (st == 0)
             st = run_trials(a, err);
         convert_drop(a->path);

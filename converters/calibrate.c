@@ -1,8 +1,8 @@
 /* calibrate.c -- runs a text through the exact model and keeps what rounding needs.
  *
- * The work: an exact .erne beside the result; passes over the text, each for as many
- * inputs as the memory allows; a factor an input, in a file of factors that is mapped
- * afterwards.
+ * The work: an exact .erne beside the result; passes over the
+ * text, each for as many inputs as the memory allows; a factor an input, in a file of
+ * factors that is mapped afterwards.
  */
 #include "converters/calibrate.h"
 
@@ -19,6 +19,7 @@ enum { CHUNK = 512, MAX_CHUNKS = 32, MIN_TOKENS = 256 };
 enum { JUDGE_CHUNKS = 4, JUDGE_SHARE = 4 }; /* at most, and of n chunks one: held out */
 
 struct calibration {
+    struct pulse *pulse;
     char *exact_path, *factors_path;
     struct erne_engine *engine;
     struct erne_session *session;
@@ -121,6 +122,7 @@ static int open_exact(struct calibration *c, const struct erne_convert_opts *opt
     ERNE_TRY(erne_convert(&exact, err));
     eo.n_threads = opts->n_threads;
     ERNE_TRY(erne_engine_open(&c->engine, c->exact_path, &eo, err));
+    erne_engine_set_ask(c->engine, pulse_ask(c->pulse));
     so.n_ctx = so.n_batch = (int)c->chunk;
     so.kv_type = "f32";
     so.n_draft = 0;
@@ -130,18 +132,16 @@ static int open_exact(struct calibration *c, const struct erne_convert_opts *opt
 /* ----------------------------------------------------------------- passes */
 
 /* Reads the text once. */
-static int run_text(struct calibration *c, const struct erne_convert_opts *opts,
-                    size_t first_input, struct erne_error *err)
+static int run_text(struct calibration *c, size_t first_input, struct erne_error *err)
 {
     const uint64_t n_chunks = c->n_tokens / c->chunk;
     int st = ERNE_OK;
 
     for (uint64_t i = 0; i < n_chunks && st == 0; i++) {
-        if (opts->progress &&
-            opts->progress(opts->progress_user, first_input * n_chunks + i,
-                           (c->sums.n + 1) * n_chunks, "calibrating"))
-            return erne_fail(err, ERNE_ECANCELLED, "cancelled");
-        st = erne_session_rewind(c->session, 0, err);
+        st = pulse_tell(c->pulse, first_input * n_chunks + i, (c->sums.n + 1) * n_chunks,
+                        "calibrating", err);
+        if (st == 0)
+            st = erne_session_rewind(c->session, 0, err);
         if (st == 0)
             st = erne_session_eval(c->session, c->tokens + i * c->chunk, c->chunk, NULL,
                                    err);
@@ -153,6 +153,8 @@ static int run_text(struct calibration *c, const struct erne_convert_opts *opts,
 static int write_factors(struct calibration *c, size_t first, size_t end,
                          struct erne_error *err)
 {
+    const struct erne_ask ask = pulse_ask(c->pulse);
+
     for (size_t i = first; i < end; i++) {
         struct sums_input *input = &c->sums.inputs[i];
         const size_t n = (size_t)(input->k * input->k);
@@ -161,7 +163,7 @@ static int write_factors(struct calibration *c, size_t first, size_t end,
         int st = ERNE_ENOMEM;
 
         if (work && factor)
-            st = gptq_factor(factor, input->sum, work, input->k);
+            st = gptq_factor(factor, input->sum, work, input->k, &ask);
         free(work);
         free(input->sum);
         input->sum = NULL;
@@ -199,14 +201,13 @@ static int begin_pass(struct calibration *c, size_t first, size_t *end,
     return ERNE_OK;
 }
 
-static int run_passes(struct calibration *c, const struct erne_convert_opts *opts,
-                      struct erne_error *err)
+static int run_passes(struct calibration *c, struct erne_error *err)
 {
     size_t first = 0, end;
 
     do {
         ERNE_TRY(begin_pass(c, first, &end, err));
-        ERNE_TRY(run_text(c, opts, first, err));
+        ERNE_TRY(run_text(c, first, err));
         ERNE_TRY(write_factors(c, first, end, err));
         first = end;
     } while (first < c->sums.n);
@@ -253,7 +254,7 @@ static int make(struct calibration *c, const struct convert_plan *plan,
     st = pf_file_open(&c->file, c->factors_path, PF_WRITE_NEW);
     if (st < 0)
         return erne_fail(err, st, "%s: %s", c->factors_path, pf_last_error());
-    ERNE_TRY(run_passes(c, opts, err));
+    ERNE_TRY(run_passes(c, err));
     erne_session_destroy(&c->session);
     st = pf_map_file(&c->map, c->file);
     if (st < 0)
@@ -269,6 +270,7 @@ int calibration_make(struct calibration **out, const struct convert_plan *plan,
 
     if (!c)
         return erne_fail(err, ERNE_ENOMEM, "no memory to calibrate");
+    c->pulse = plan->pulse;
     c->max_bytes = plan->max_ram / 2;
     st = make(c, plan, opts, err);
     if (st < 0)

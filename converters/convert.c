@@ -86,12 +86,11 @@ char *convert_path(const struct erne_convert_opts *opts, const char *suffix)
     return out;
 }
 
-void convert_drop(const char *path)
+void convert_drop_part(const char *path)
 {
     const size_t n = strlen(path) + sizeof(".part");
     char *part = malloc(n);
 
-    pf_path_remove(path);
     if (part) {
         snprintf(part, n, "%s.part", path);
         pf_path_remove(part);
@@ -99,9 +98,14 @@ void convert_drop(const char *path)
     free(part);
 }
 
+void convert_drop(const char *path)
+{
+    pf_path_remove(path);
+    convert_drop_part(path);
+}
+
 int convert_write_aside(const struct convert_plan *plan, const char *path,
-                        const struct erne_convert_opts *opts, struct convert_stats *stats,
-                        struct erne_error *err)
+                        struct convert_stats *stats, struct erne_error *err)
 {
     struct erne_writer_plan wp = convert_writer_plan(plan);
     struct erne_model_writer *writer;
@@ -111,7 +115,7 @@ int convert_write_aside(const struct convert_plan *plan, const char *path,
     convert_drop(path); /* what is resumed has no losses */
     wp.golden = (struct erne_golden){ 0 };
     ERNE_TRY(erne_writer_open(&writer, path, &wp, &n_resumed, err));
-    st = convert_run(plan, writer, opts, stats, err);
+    st = convert_run(plan, writer, stats, err);
     if (st == 0)
         return erne_writer_finish(&writer, err);
     erne_writer_abandon(&writer);
@@ -128,7 +132,7 @@ static int write_plainly(const struct convert_plan *plan,
     int st;
 
     ERNE_TRY(erne_writer_open(&writer, opts->dst, &wp, &n_resumed, err));
-    st = convert_run(plan, writer, opts, stats, err);
+    st = convert_run(plan, writer, stats, err);
     if (st == ERNE_OK)
         st = convert_golden_write(plan, writer, err);
     if (st == ERNE_OK)
@@ -187,11 +191,13 @@ static int check_inputs(const struct convert_plan *plan,
 
 int erne_convert(const struct erne_convert_opts *opts, struct erne_error *err)
 {
+    struct pulse pulse = { .opts = opts };
     struct convert_plan plan;
     int st;
 
     ERNE_TRY(check_opts(opts, err));
     ERNE_TRY(convert_plan_init(&plan, opts, err));
+    plan.pulse = &pulse;
     st = check_inputs(&plan, opts, err);
     if (st == 0 && !opts->target_bpw)
         st = convert_report_plan(&plan, opts, err);

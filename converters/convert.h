@@ -9,6 +9,7 @@
 #define ERNE_CONVERT_H
 
 #include "converters/layout.h"
+#include "converters/pulse.h"
 #include "runtime/footprint.h"
 #include "runtime/model_check.h"
 #include "runtime/model_file.h"
@@ -72,6 +73,7 @@ struct convert_plan {
     struct erne_golden golden;       /* without logits; what they are to be of */
     bool has_golden;                 /* they are put into the file */
     struct calibration *calibration; /* NULL unless asked for, and until it is made */
+    struct pulse *pulse;             /* of who waits for the work */
 };
 
 /* Opens the checkpoint and decides everything. EINVAL names a bad scheme or rule, or says
@@ -127,22 +129,22 @@ int convert_stats_init(struct convert_stats *stats, const struct convert_plan *p
                        struct erne_error *err);
 void convert_stats_deinit(struct convert_stats *stats);
 
-/* Writes all tensors that the writer does not have yet. ECANCELLED when progress says
+/* Writes all tensors that the writer does not have yet. ECANCELLED when plan->pulse says
  * so; the writer can go on later. Without a writer (NULL), rounds a sample of every
  * tensor for its losses. */
 int convert_run(const struct convert_plan *plan, struct erne_model_writer *writer,
-                const struct erne_convert_opts *opts, struct convert_stats *stats,
-                struct erne_error *err);
+                struct convert_stats *stats, struct erne_error *err);
 
 /* A file beside opts->dst: its name and a suffix. free() it; NULL: no memory. */
 char *convert_path(const struct erne_convert_opts *opts, const char *suffix);
 
-/* Removes a file that was for the conversion only, finished or not. */
+/* Removes a file that was for the conversion only, finished or not; or only what of it
+ * was not finished. */
 void convert_drop(const char *path);
+void convert_drop_part(const char *path);
 
 /* Makes a file of the plan that is for the conversion only. */
 int convert_write_aside(const struct convert_plan *plan, const char *path,
-                        const struct erne_convert_opts *opts,
                         struct convert_stats *stats, struct erne_error *err);
 /* Makes opts->dst when there is a calibration: what the file loses is measured
  * first, so that its manifest can tell. */

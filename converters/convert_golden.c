@@ -48,7 +48,9 @@ int convert_golden_write(const struct convert_plan *plan,
                          struct erne_model_writer *writer, struct erne_error *err)
 {
     const struct erne_golden golden = convert_writer_plan(plan).golden;
+    const struct erne_ask ask = pulse_ask(plan->pulse);
     const size_t n = (size_t)golden.n_rows * (size_t)plan->src->desc.n_vocab;
+    static const char *const what = "golden logits";
     struct erne_model_file file;
     float *logits;
     int st;
@@ -58,13 +60,17 @@ int convert_golden_write(const struct convert_plan *plan,
     logits = malloc(n * sizeof(*logits));
     if (!logits)
         return erne_fail(err, ERNE_ENOMEM, "no memory for golden logits");
-    st = erne_writer_open_part(writer, &file, err);
+    st = pulse_tell(plan->pulse, 0, 1, what, err);
     if (st == ERNE_OK)
-        st = erne_golden_run_file(&file, &golden, logits, err);
+        st = erne_writer_open_part(writer, &file, err);
+    if (st == ERNE_OK)
+        st = erne_golden_run_file(&file, &golden, &ask, logits, err);
     if (st == ERNE_OK)
         st = check_finite(logits, n, err);
     if (st == ERNE_OK)
         st = erne_writer_golden(writer, logits, err);
+    if (st == ERNE_OK)
+        st = pulse_tell(plan->pulse, 1, 1, what, err);
     free(logits);
     return st;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "converters/calibrate.h"
+#include "runtime/watch.h"
 
 /* -------------------------------------------------------------- description */
 
@@ -56,26 +57,31 @@ static int judge_file(struct judge_score *score, const struct convert_plan *plan
     int st;
 
     opts.n_threads = plan->n_threads;
+    ERNE_TRY(pulse_tell(plan->pulse, 0, 1, "judging", err));
     ERNE_TRY(erne_engine_open(&engine, path, &opts, err));
+    erne_engine_set_ask(engine, pulse_ask(plan->pulse));
     st = judge_score(score, judge, engine, judge->n_chunks, err);
     erne_engine_close(&engine);
     return st;
 }
 
-static int copy_tensors(struct erne_model_writer *writer,
+static int copy_tensors(const struct convert_plan *plan, struct erne_model_writer *writer,
                         const struct erne_model_file *mf, struct erne_error *err)
 {
     for (size_t i = 0; i < mf->n_tensors; i++) {
         const struct erne_file_tensor *t = &mf->tensors[i];
 
+        ERNE_TRY(pulse_tell(plan->pulse, i, mf->n_tensors, plan->records[i].name, err));
         ERNE_TRY(erne_writer_write(writer, i, 0, erne_model_file_data(t),
                                    (size_t)t->n_bytes, err));
         ERNE_TRY(erne_writer_tensor_done(writer, i, t->xxh3, &t->report, err));
     }
-    return ERNE_OK;
+    return pulse_tell(plan->pulse, mf->n_tensors, mf->n_tensors,
+                      plan->records[plan->n - 1].name, err);
 }
 
-/* The tensors of the file at `from` with the plan's manifest. */
+/* The tensors of the file at `from` with the plan's manifest. What is unfinished does not
+ * stay: the next conversion has to begin again anyway. */
 static int copy_file(const struct convert_plan *plan, const char *from, const char *to,
                      struct erne_error *err)
 {
@@ -88,13 +94,15 @@ static int copy_file(const struct convert_plan *plan, const char *from, const ch
     ERNE_TRY(erne_model_file_open(&mf, from, err));
     st = erne_writer_open(&writer, to, &wp, &n_resumed, err);
     if (st == 0) {
-        st = copy_tensors(writer, &mf, err);
+        st = copy_tensors(plan, writer, &mf, err);
         if (st == 0)
             st = convert_golden_write(plan, writer, err);
-        if (st == 0)
+        if (st == 0) {
             st = erne_writer_finish(&writer, err);
-        else
+        } else {
             erne_writer_abandon(&writer);
+            convert_drop_part(to);
+        }
     }
     erne_model_file_close(&mf);
     return st;
@@ -106,7 +114,7 @@ static int write_judged(struct convert_plan *plan, const struct erne_convert_opt
 {
     struct judge_score score;
 
-    ERNE_TRY(convert_write_aside(plan, path, opts, stats, err));
+    ERNE_TRY(convert_write_aside(plan, path, stats, err));
     ERNE_TRY(judge_file(&score, plan, path, err));
     ERNE_TRY(describe(plan, opts, stats, &score, err));
     return copy_file(plan, path, opts->dst, err);

@@ -290,6 +290,19 @@ static int convert_tile(struct convert_worker *w, size_t tensor, int64_t tile,
                        err);
 }
 
+/* Between the tiles of a block, which may be many: wakes who waits for the workers, and
+ * hears whether to go on. */
+static int draw_breath(struct pool *pool)
+{
+    bool stop;
+
+    pf_mutex_lock(pool->mutex);
+    pf_cond_broadcast(pool->changed);
+    stop = pool->stop;
+    pf_mutex_unlock(pool->mutex);
+    return stop ? ERNE_ECANCELLED : ERNE_OK;
+}
+
 static int convert_block(struct convert_worker *w, struct job job, struct erne_error *err)
 {
     const struct convert_tensor *t = &w->pool->plan->tensors[job.tensor];
@@ -304,9 +317,12 @@ static int convert_block(struct convert_worker *w, struct job job, struct erne_e
         return write_piece(w, job.tensor, 0, 0, w->rows, (size_t)t->planes.total_bytes,
                            err);
     }
-    for (int64_t row = 0; row < n_rows; row += ERNE_TILE_ROWS)
+    for (int64_t row = 0; row < n_rows; row += ERNE_TILE_ROWS) {
+        if (row > 0)
+            ERNE_TRY(draw_breath(w->pool));
         ERNE_TRY(convert_tile(w, job.tensor, (first + row) / ERNE_TILE_ROWS,
                               w->rows + row * t->layout->k, err));
+    }
     return ERNE_OK;
 }
 
@@ -453,25 +469,28 @@ static void work(void *arg)
 }
 
 /* Tells the caller how far the workers are. The mutex is held, but not meanwhile. */
-static void tell(struct pool *pool, const struct erne_convert_opts *opts)
+static void tell(struct pool *pool)
 {
     const uint64_t done = pool->done_bytes, total = pool->plan->data_bytes;
     const char *name = pool->plan->records[pool->last_tensor].name;
-    int answer;
+    struct erne_error err = { 0 };
+    int st;
 
     pf_mutex_unlock(pool->mutex);
-    answer = opts->progress(opts->progress_user, done, total, name);
+    st = pulse_tell(pool->plan->pulse, done, total, name, &err);
     pf_mutex_lock(pool->mutex);
-    if (answer == 0)
+    if (st == 0)
         return;
     pool->stop = true;
-    if (pool->status == 0)
-        pool->status = erne_fail(&pool->err, ERNE_ECANCELLED, "cancelled");
+    if (pool->status == 0) {
+        pool->status = st;
+        pool->err = err;
+    }
 }
 
 /* Waits for the workers in the thread of the caller, who wants progress there: at every
- * thousandth of the work, and when all is done. */
-static void watch(struct pool *pool, const struct erne_convert_opts *opts)
+ * thousandth of the work, whenever that takes long, and when all is done. */
+static void watch(struct pool *pool)
 {
     const double total = (double)pool->plan->data_bytes;
     int told = -1, now;
@@ -479,9 +498,10 @@ static void watch(struct pool *pool, const struct erne_convert_opts *opts)
     pf_mutex_lock(pool->mutex);
     for (;;) {
         now = (int)(1000 * (double)pool->done_bytes / total);
-        if (opts->progress && !pool->stop && told != now) {
+        if (!pool->stop &&
+            (told != now || (now < 1000 && pulse_is_due(pool->plan->pulse)))) {
             told = now;
-            tell(pool, opts);
+            tell(pool);
         } else if (pool->n_running > 0) {
             pf_cond_wait(pool->changed, pool->mutex);
         } else {
@@ -587,8 +607,7 @@ void convert_stats_deinit(struct convert_stats *stats)
 }
 
 int convert_run(const struct convert_plan *plan, struct erne_model_writer *writer,
-                const struct erne_convert_opts *opts, struct convert_stats *stats,
-                struct erne_error *err)
+                struct convert_stats *stats, struct erne_error *err)
 {
     const struct sizes sizes = largest_block(plan->tensors, plan->n);
     const uint64_t start = pf_time_ns();
@@ -609,7 +628,7 @@ int convert_run(const struct convert_plan *plan, struct erne_model_writer *write
         pf_mutex_unlock(pool.mutex);
     }
     if (n > 0)
-        watch(&pool, opts);
+        watch(&pool);
     for (int i = 0; i < n; i++)
         stop_worker(&workers[i]);
     if (st == 0 && pool.status < 0) {

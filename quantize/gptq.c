@@ -32,13 +32,15 @@ ERNE_CLONES static double dot(const double *a, const double *b, int64_t n)
 }
 
 /* r: [k, k], the upper triangle of H, becomes R of H = R R^T, from the last column on. */
-static int decompose(double *r, int64_t k)
+static int decompose(double *r, int64_t k, const struct erne_ask *ask)
 {
     for (int64_t c = k - 1; c >= 0; c--) {
         double *row_c = r + c * k;
         const int64_t n = k - 1 - c;
         const double d = row_c[c] - dot(row_c + c + 1, row_c + c + 1, n);
 
+        if (erne_gives_up(ask))
+            return ERNE_ECANCELLED;
         if (!(d > 0.0) || !isfinite(d))
             return ERNE_EINVAL;
         row_c[c] = sqrt(d);
@@ -51,7 +53,8 @@ static int decompose(double *r, int64_t k)
     return ERNE_OK;
 }
 
-int gptq_factor(float *factor, const float *h, double *work, int64_t k)
+int gptq_factor(float *factor, const float *h, double *work, int64_t k,
+                const struct erne_ask *ask)
 {
     double mean = 0.0, damp;
 
@@ -65,7 +68,7 @@ int gptq_factor(float *factor, const float *h, double *work, int64_t k)
             work[i * k + j] = (double)h[i * k + j];
         work[i * k + i] += damp;
     }
-    ERNE_TRY(decompose(work, k));
+    ERNE_TRY(decompose(work, k, ask));
     for (int64_t c = 0; c < k; c++) {
         const double d = work[c * k + c];
 

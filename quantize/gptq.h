@@ -15,12 +15,15 @@
 #define ERNE_GPTQ_H
 
 #include "quantize/tile64.h"
+#include "runtime/ask.h"
 
 /* Makes the factor of h: [k, k], symmetric, of which the upper triangle is read. Inputs
  * that were never seen count little; a tenth of the mean diagonal is added to all, ten
  * times as much as GPTQ does: what was learnt from one text shall hold for others.
- * work: [k, k] doubles. EINVAL when h is not finite. */
-int gptq_factor(float *factor, const float *h, double *work, int64_t k);
+ * work: [k, k] doubles. ask: whether to give up, as a wide one takes minutes; may be
+ * NULL. EINVAL when h is not finite; ECANCELLED. */
+int gptq_factor(float *factor, const float *h, double *work, int64_t k,
+                const struct erne_ask *ask);
 
 /* Bytes of `work` that gptq_encode needs. */
 size_t gptq_work_bytes(struct erne_scheme scheme, int64_t k);

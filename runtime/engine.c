@@ -558,6 +558,7 @@ int erne_engine_run(struct erne_engine *engine, struct erne_plan *plan,
 
     pf_mutex_lock(engine->run_lock);
     lost = find_lost(engine, plan);
+    plan->ask = engine->ask;
     st = lost ? fail_lost(lost, err) : erne_plan_run(plan, step, err);
     if (st < 0 && !lost)
         st = judge(engine, plan, st, err);
@@ -597,6 +598,11 @@ struct erne_expert_stats erne_engine_expert_stats(const struct erne_engine *engi
     stats = erne_expert_cache_stats(engine->experts);
     pf_mutex_unlock(engine->run_lock);
     return stats;
+}
+
+void erne_engine_set_ask(struct erne_engine *engine, struct erne_ask ask)
+{
+    engine->ask = ask;
 }
 
 struct erne_file_tensor *erne_engine_tensors(struct erne_engine *engine, size_t *n)

@@ -34,6 +34,7 @@ struct erne_engine {
     float *inv_freq; /* of the language model's RoPE: erne_rope_text_freqs */
     bool fallback;    /* go on without a device that was lost */
     bool keep_layers; /* of sessions: what each layer gives can be read; for tests */
+    struct erne_ask ask; /* erne_engine_set_ask */
     erne_log_fn log;
     void *log_user;
 };

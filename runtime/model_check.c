@@ -87,7 +87,8 @@ int erne_golden_run(struct erne_engine *engine, const struct erne_golden *golden
 
 /* On one thread, though the reference gives the same bits for any number. */
 int erne_golden_run_file(struct erne_model_file *file, const struct erne_golden *golden,
-                         float *logits, struct erne_error *err)
+                         const struct erne_ask *ask, float *logits,
+                         struct erne_error *err)
 {
     struct erne_engine_opts opts = erne_engine_opts_default();
     struct erne_engine *engine = NULL;
@@ -96,6 +97,8 @@ int erne_golden_run_file(struct erne_model_file *file, const struct erne_golden 
     opts.backend = "reference";
     opts.n_threads = 1;
     ERNE_TRY(erne_engine_open_file(&engine, file, &opts, err));
+    if (ask)
+        erne_engine_set_ask(engine, *ask);
     st = erne_golden_run(engine, golden, logits, err);
     erne_engine_close(&engine);
     return st;

@@ -4,6 +4,7 @@
 #ifndef ERNE_MODEL_CHECK_H
 #define ERNE_MODEL_CHECK_H
 
+#include "runtime/ask.h"
 #include "runtime/model_file.h"
 
 /* All but the last are evaluated together, then that one alone, so that both of a
@@ -20,9 +21,11 @@ struct erne_golden erne_golden_make(const struct erne_model_desc *desc,
 int erne_golden_run(struct erne_engine *engine, const struct erne_golden *golden,
                     float *logits, struct erne_error *err);
 
-/* The same on the reference, by an engine for once. Takes over *file, on failure too. */
+/* The same on the reference, by an engine for once. Takes over *file, on failure too.
+ * ask: whether to give up, which ends in ECANCELLED; may be NULL. */
 int erne_golden_run_file(struct erne_model_file *file, const struct erne_golden *golden,
-                         float *logits, struct erne_error *err);
+                         const struct erne_ask *ask, float *logits,
+                         struct erne_error *err);
 
 /* How far n_rows of logits [n_vocab] are off, as a part of the deviation of `want` from
  * its mean; the worst of the rows. Infinite for NaN. */

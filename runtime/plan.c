@@ -403,15 +403,18 @@ void erne_plan_deinit(struct erne_plan *plan)
     *plan = (struct erne_plan){ 0 };
 }
 
-/* One by one, so that each can be watched. */
-static int run_watched(const struct erne_plan *plan, const struct erne_leg *leg,
-                       const struct erne_step *step)
+/* One by one, so that each can be watched, or none be begun any more. */
+static int run_singly(const struct erne_plan *plan, const struct erne_leg *leg,
+                      const struct erne_step *step)
 {
     struct erne_node *const *nodes = plan->order + leg->first;
 
     for (size_t i = 0; i < leg->n_nodes; i++) {
-        plan->watch->see(plan->watch->user, nodes[i], step);
-        if (nodes[i]->dst != plan->idle)
+        if (erne_gives_up(&plan->ask))
+            return ERNE_ECANCELLED;
+        if (plan->watch)
+            plan->watch->see(plan->watch->user, nodes[i], step);
+        if (!plan->watch || nodes[i]->dst != plan->idle)
             ERNE_TRY(leg->be->fns->run(leg->be, nodes + i, 1, step));
     }
     return ERNE_OK;
@@ -426,8 +429,9 @@ static int run_leg(struct erne_plan *plan, const struct erne_leg *leg,
     ERNE_TRY(erne_leg_bring(&plan->route, leg, plan->order, step, &plan->failed));
     if (leg->n_nodes == 0)
         return 0;
-    st = plan->watch ? run_watched(plan, leg, step)
-                     : be->fns->run(be, plan->order + leg->first, leg->n_nodes, step);
+    st = plan->watch || plan->ask.fn
+             ? run_singly(plan, leg, step)
+             : be->fns->run(be, plan->order + leg->first, leg->n_nodes, step);
     if (st < 0)
         plan->failed = be;
     return st;

@@ -11,6 +11,7 @@
 #define ERNE_PLAN_H
 
 #include "runtime/arena.h"
+#include "runtime/ask.h"
 #include "runtime/backend.h"
 #include "runtime/graph.h"
 #include "runtime/mapping.h"
@@ -25,6 +26,7 @@ struct erne_plan {
     struct erne_mappings maps;
     struct erne_itinerary route;
     struct erne_backend *failed; /* after a failure: whose it was, if a backend's */
+    struct erne_ask ask;            /* before every node, which run one by one then */
     const struct erne_watch *watch; /* NULL: nobody; else nodes run one by one */
     const struct erne_tensor *idle; /* then: a result that nobody reads, whose node is
                                        seen and does not run; or NULL */

@@ -264,7 +264,7 @@ static int want_logits(struct verify *v, const struct erne_golden *golden, float
     if (golden->logits)
         return 0;
     ERNE_TRY(erne_model_file_open(&file, v->path, v->err));
-    return erne_golden_run_file(&file, golden, room, v->err);
+    return erne_golden_run_file(&file, golden, NULL, room, v->err);
 }
 
 /* Activations that are rounded, as backends may do where weights are codes, add up over

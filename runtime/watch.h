@@ -1,8 +1,9 @@
-/* watch.h -- lets somebody see what a session's operators are given: for calibrating.
- * Watched nodes run one by one, which costs speed and changes no result. */
+/* watch.h -- lets somebody see what a session's operators are given, and stop them: for
+ * calibrating. Nodes run one by one then, which costs speed and changes no result. */
 #ifndef ERNE_WATCH_H
 #define ERNE_WATCH_H
 
+#include "runtime/ask.h"
 #include "runtime/graph.h"
 #include "runtime/model_file.h"
 
@@ -19,6 +20,10 @@ struct erne_watch {
  * last layer, and their logits would take more memory than the rest. */
 const struct erne_graph *erne_session_watch(struct erne_session *session,
                                             const struct erne_watch *watch);
+
+/* Whatever the engine's sessions compute from now on asks before every node, in the
+ * thread of who called, and ends with ECANCELLED on a yes. */
+void erne_engine_set_ask(struct erne_engine *engine, struct erne_ask ask);
 
 /* The records of an engine's tensors, in file order. Those of another file of the same
  * model may take their places, and back: sessions created meanwhile compute with them. */

@@ -18,14 +18,14 @@ function may_include(inc) {
     if (FILENAME ~ /^runtime\//)
         return inc ~ /^runtime\// && inc !~ /^runtime\/cli\//
     if (FILENAME ~ /^quantize\//)
-        return inc ~ /^quantize\// || inc ~ /^runtime\/(arena|dtype|error)\.h$/
+        return inc ~ /^quantize\// || inc ~ /^runtime\/(arena|ask|dtype|error)\.h$/
     if (match(FILENAME, /^backends\/[a-z]+\//))
         return index(inc, substr(FILENAME, 1, RLENGTH)) == 1 || inc ~ /^quantize\// ||
             inc ~ /^runtime\/(op|op_list|tensor|dtype|backend|error|arena)\.h$/ ||
             inc ~ /^runtime\/(expert_cache|kv_row|round|route)\.h$/
     if (FILENAME ~ /^converters\//)
         return inc ~ /^(converters|quantize)\// ||
-            inc ~ /^runtime\/(arena|dtype|error|le|op)\.h$/ ||
+            inc ~ /^runtime\/(arena|ask|dtype|error|le|op)\.h$/ ||
             inc ~ /^runtime\/(footprint|graph|model_check|model_desc|model_file)\.h$/ ||
             inc ~ /^runtime\/(profile|tokenizer|watch)\.h$/
     return 1

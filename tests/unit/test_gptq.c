@@ -85,7 +85,7 @@ static void test_factor(void **state)
     double work[K * K], damp = 0.0;
 
     (void)state;
-    assert_int_equal(gptq_factor(factor, h, work, K), ERNE_OK);
+    assert_int_equal(gptq_factor(factor, h, work, K, NULL), ERNE_OK);
     for (int i = 0; i < K; i++)
         damp += 0.1 * (double)h[i * K + i] / (double)K;
     for (int i = 0; i < K; i++)
@@ -106,18 +106,37 @@ static void test_factor(void **state)
     free(x);
 }
 
+static bool give_up_at_once(void *user)
+{
+    ++*(int *)user;
+    return true;
+}
+
+static void test_factor_gives_up(void **state)
+{
+    const float h[4] = { 1.0f, 0.5f, 0.5f, 1.0f };
+    float factor[4];
+    double work[4];
+    int n_asked = 0;
+    const struct erne_ask ask = { give_up_at_once, &n_asked };
+
+    (void)state;
+    assert_int_equal(gptq_factor(factor, h, work, 2, &ask), ERNE_ECANCELLED);
+    assert_int_equal(n_asked, 1);
+}
+
 static void test_factor_of_nothing(void **state)
 {
     float h[4] = { 0 }, factor[4];
     double work[4];
 
     (void)state;
-    assert_int_equal(gptq_factor(factor, h, work, 2), ERNE_OK);
+    assert_int_equal(gptq_factor(factor, h, work, 2, NULL), ERNE_OK);
     assert_true(factor[0] > 0.0f && factor[3] > 0.0f && factor[2] == 0.0f);
     h[3] = INFINITY;
-    assert_int_equal(gptq_factor(factor, h, work, 2), ERNE_EINVAL);
+    assert_int_equal(gptq_factor(factor, h, work, 2, NULL), ERNE_EINVAL);
     h[3] = NAN;
-    assert_int_equal(gptq_factor(factor, h, work, 2), ERNE_EINVAL);
+    assert_int_equal(gptq_factor(factor, h, work, 2, NULL), ERNE_EINVAL);
 }
 
 /* A stored matrix of up to 64 rows. */
@@ -176,7 +195,7 @@ static void check_scheme(const char *scheme, int64_t n, int64_t k, double at_mos
     assert_true(w && factor && work);
     for (int64_t i = 0; i < n * k; i++)
         w[i] = unit_random_normal(&seed);
-    assert_int_equal(gptq_factor(factor, h, work, k), ERNE_OK);
+    assert_int_equal(gptq_factor(factor, h, work, k, NULL), ERNE_OK);
     for (int64_t i = 0; i < k; i++)
         damp += 0.1 * all[i * k + i] / (double)k;
     for (int64_t i = 0; i < k; i++)
@@ -223,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_gram),
         cmocka_unit_test(test_factor),
         cmocka_unit_test(test_factor_of_nothing),
+        cmocka_unit_test(test_factor_gives_up),
         cmocka_unit_test(test_encode),
     };
 

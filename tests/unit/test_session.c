@@ -1,5 +1,6 @@
 /* test_session.c -- engines and sessions on a small random model: the same logits however
  * a context was reached, clean failure, no memory taken a token. */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 
 #include "platforms/platform.h"
 #include "runtime/include/erne.h"
+#include "runtime/watch.h"
 #include "tests/support/tiny_model.h"
 
 #define MODEL "test_session.erne"
@@ -188,6 +190,45 @@ static void failure_leaves_the_context(void **state)
     erne_engine_close(&e);
 }
 
+static bool give_up_at_the_end(void *user)
+{
+    int *n_left = user;
+
+    return --*n_left == 0;
+}
+
+/* Asked before every operator, an engine stops at the first yes; nothing of it stays, and
+ * with no more of it the results are those of engines that nobody stopped. */
+static void an_engine_asks(void **state)
+{
+    struct erne_engine *e = open_engine("auto", 2);
+    struct erne_session *s = open_session(e, 100, 32);
+    struct erne_error err;
+    float *want = malloc((size_t)n_vocab * sizeof(*want));
+    int n_left = INT_MAX, n_asked;
+
+    (void)state;
+    assert_non_null(want);
+    assert_int_equal(erne_session_eval(s, tokens, 40, NULL, &err), 0);
+    memcpy(want, erne_session_logits(s), (size_t)n_vocab * sizeof(*want));
+    assert_int_equal(erne_session_rewind(s, 0, &err), 0);
+    erne_engine_set_ask(e, (struct erne_ask){ give_up_at_the_end, &n_left });
+    assert_int_equal(erne_session_eval(s, tokens, 40, NULL, &err), 0);
+    assert_memory_equal(erne_session_logits(s), want, (size_t)n_vocab * sizeof(*want));
+    n_asked = INT_MAX - n_left;
+    assert_true(n_asked > 10);
+    for (int at = 1; at <= n_asked; at += n_asked / 5) {
+        assert_int_equal(erne_session_rewind(s, 0, &err), 0);
+        n_left = at;
+        assert_int_equal(erne_session_eval(s, tokens, 40, NULL, &err), ERNE_ECANCELLED);
+        assert_int_equal(n_left, 0); /* not asked again */
+        assert_int_equal(erne_session_n_past(s), 0);
+    }
+    free(want);
+    erne_session_destroy(&s);
+    erne_engine_close(&e);
+}
+
 static void options_are_checked(void **state)
 {
     struct erne_engine *e = open_engine("auto", 1), *none = NULL;
@@ -269,6 +310,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(rewind_equals_fresh),
         cmocka_unit_test(failure_leaves_the_context),
+        cmocka_unit_test(an_engine_asks),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(sessions_share_an_engine),
     };
