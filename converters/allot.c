@@ -7,6 +7,7 @@
 
 #include "converters/budget.h"
 #include "converters/calibrate.h"
+#include "converters/work_folder.h"
 #include "runtime/watch.h"
 
 /* From the smallest on. */
@@ -388,7 +389,7 @@ static int prepare(struct allotment *a, struct erne_error *err)
     a->units = calloc(n + 1, sizeof(*a->units));
     a->unit_of = calloc(n + 1, sizeof(*a->unit_of));
     a->schemes = calloc(n + 1, sizeof(*a->schemes));
-    a->path = convert_path(a->opts, ".trial");
+    a->path = work_folder_path(a->opts->dst, "trial");
     if (!a->units || !a->unit_of || !a->schemes || !a->path)
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
     return find_units(a, err);

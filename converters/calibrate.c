@@ -1,6 +1,6 @@
 /* calibrate.c -- runs a text through the exact model and keeps what rounding needs.
  *
- * The work: an exact .erne beside the result; passes over the
+ * The work: an exact .erne in a folder beside the result (work_folder.h); passes over the
  * text, each for as many inputs as the memory allows; a factor an input, in a file of
  * factors that is mapped afterwards.
  */
@@ -12,6 +12,7 @@
 
 #include "converters/calibrate_sums.h"
 #include "converters/json_file.h"
+#include "converters/work_folder.h"
 #include "quantize/gptq.h"
 #include "runtime/watch.h"
 
@@ -20,6 +21,7 @@ enum { JUDGE_CHUNKS = 4, JUDGE_SHARE = 4 }; /* at most, and of n chunks one: hel
 
 struct calibration {
     struct pulse *pulse;
+    struct work_folder work;
     char *exact_path, *factors_path;
     struct erne_engine *engine;
     struct erne_session *session;
@@ -106,8 +108,8 @@ static int open_exact(struct calibration *c, const struct erne_convert_opts *opt
     struct erne_session_opts so = erne_session_opts_default();
     struct erne_convert_opts exact = *opts;
 
-    c->exact_path = convert_path(opts, ".exact");
-    c->factors_path = convert_path(opts, ".factors");
+    c->exact_path = work_folder_path(opts->dst, "exact");
+    c->factors_path = work_folder_path(opts->dst, "factors");
     if (!c->exact_path || !c->factors_path)
         return erne_fail(err, ERNE_ENOMEM, "no memory to calibrate");
     exact.dst = c->exact_path;
@@ -222,7 +224,7 @@ static int make_judge(struct calibration *c, const struct erne_convert_opts *opt
 {
     const bool is_apart = c->n_held_out > 0;
     const int32_t *tokens = c->tokens + (is_apart ? c->n_tokens : 0);
-    char *path = convert_path(opts, ".logits");
+    char *path = work_folder_path(opts->dst, "logits");
     int st;
 
     if (!path)
@@ -248,6 +250,7 @@ static int make(struct calibration *c, const struct convert_plan *plan,
     int st;
 
     ERNE_TRY(read_tokens(c, plan, opts->calibrate, err));
+    ERNE_TRY(work_folder_open(&c->work, opts->dst, err));
     ERNE_TRY(open_exact(c, opts, err));
     ERNE_TRY(sums_init(&c->sums, plan, erne_session_watch(c->session, &watch),
                        plan->n_threads, err));
@@ -292,6 +295,7 @@ void calibration_free(struct calibration **calibration)
     pf_file_close(&c->file);
     if (c->factors_path)
         pf_path_remove(c->factors_path);
+    work_folder_close(&c->work);
     sums_deinit(&c->sums);
     free(c->tokens);
     free(c->exact_path);

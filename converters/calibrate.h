@@ -1,8 +1,8 @@
 /* calibrate.h -- what the layers of a model meet when it reads a text: for rounding that
  * keeps what they do (quantize/gptq.h), and for telling which experts a text reaches.
  *
- * The checkpoint is converted without loss into a file beside the result, which then runs
- * the text; what is learnt is kept in a second one. Both are removed again. The model
+ * The checkpoint is converted without loss into a file of its own, which then runs the
+ * text; what is learnt is kept in a second one. Both are removed again. The model
  * runs as often as --max-ram demands: it holds the sums of as many layers as fit.
  */
 #ifndef ERNE_CALIBRATE_H

@@ -9,6 +9,7 @@
 #include "converters/budget.h"
 #include "converters/calibrate.h"
 #include "converters/json_file.h"
+#include "converters/work_folder.h"
 
 struct erne_convert_opts erne_convert_opts_default(void)
 {
@@ -31,6 +32,8 @@ static int check_destination(const struct erne_convert_opts *opts, struct erne_e
         return erne_fail(err, ERNE_EINVAL, "%s: a device or pipe, not a file", opts->dst);
     if (pf_path_exists(opts->dst) && !opts->overwrite)
         return erne_fail(err, ERNE_EINVAL, "%s exists already", opts->dst);
+    if (opts->calibrate)
+        ERNE_TRY(work_folder_check(opts->dst, err));
     folder = path_folder(opts->dst);
     if (!folder)
         return erne_fail(err, ERNE_ENOMEM, "out of memory");
@@ -72,18 +75,6 @@ static int check_opts(const struct erne_convert_opts *opts, struct erne_error *e
     if (opts->target_bpw)
         ERNE_TRY(check_target(opts, err));
     return opts->dry_run ? ERNE_OK : check_destination(opts, err);
-}
-
-char *convert_path(const struct erne_convert_opts *opts, const char *suffix)
-{
-    const size_t n = strlen(opts->dst), m = strlen(suffix);
-    char *out = malloc(n + m + 1);
-
-    if (out) {
-        memcpy(out, opts->dst, n);
-        memcpy(out + n, suffix, m + 1);
-    }
-    return out;
 }
 
 void convert_drop_part(const char *path)

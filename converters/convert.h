@@ -135,9 +135,6 @@ void convert_stats_deinit(struct convert_stats *stats);
 int convert_run(const struct convert_plan *plan, struct erne_model_writer *writer,
                 struct convert_stats *stats, struct erne_error *err);
 
-/* A file beside opts->dst: its name and a suffix. free() it; NULL: no memory. */
-char *convert_path(const struct erne_convert_opts *opts, const char *suffix);
-
 /* Removes a file that was for the conversion only, finished or not; or only what of it
  * was not finished. */
 void convert_drop(const char *path);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "converters/calibrate.h"
+#include "converters/work_folder.h"
 #include "runtime/watch.h"
 
 /* -------------------------------------------------------------- description */
@@ -123,7 +124,7 @@ static int write_judged(struct convert_plan *plan, const struct erne_convert_opt
 int convert_write_judged(struct convert_plan *plan, const struct erne_convert_opts *opts,
                          struct convert_stats *stats, struct erne_error *err)
 {
-    char *path = convert_path(opts, ".judged");
+    char *path = work_folder_path(opts->dst, "judged");
     int st;
 
     if (!path)

@@ -52,6 +52,8 @@ int pf_path_rename(const char *from, const char *to);
 int pf_path_remove(const char *path);
 /* The folder and those it is in, where they are not there yet. */
 int pf_dir_create(const char *path);
+/* An empty folder. */
+int pf_dir_remove(const char *path);
 /* Names in a folder, without "." and "..", sorted by bytes. Free with pf_dir_free. */
 int pf_dir_list(const char *path, char ***names, size_t *n_names);
 void pf_dir_free(char **names, size_t n_names);

@@ -68,6 +68,11 @@ int pf_dir_create(const char *path)
     return status;
 }
 
+int pf_dir_remove(const char *path)
+{
+    return rmdir(path) < 0 ? ERNE_EIO : 0;
+}
+
 int pf_dir_list(const char *path, char ***names, size_t *n_names)
 {
     DIR *dir = opendir(path);

@@ -153,6 +153,17 @@ int pf_dir_create(const char *path)
     return status;
 }
 
+int pf_dir_remove(const char *path)
+{
+    wchar_t *wide = pf_wide(path);
+    int status = ERNE_EIO;
+
+    if (wide)
+        status = RemoveDirectoryW(wide) ? 0 : pf_fail_system();
+    free(wide);
+    return status;
+}
+
 /* The name as UTF-8, malloc'ed; NULL when out of memory. */
 static char *utf8_of(const wchar_t *name)
 {

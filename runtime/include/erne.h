@@ -49,17 +49,17 @@ extern "C" {
 /* ---------------------------------------------------------------- status */
 
 /* Every status once: X(NAME, value, exit code of the program, text). */
-#define ERNE_STATUS_LIST(X)                                  \
-    X(OK, 0, 0, "ok")                                        \
-    X(EFAIL, -1, 1, "failed")                                \
-    X(EINVAL, -2, 2, "invalid argument")                     \
-    X(EFORMAT, -3, 3, "invalid or corrupt file")             \
-    X(EUNSUPPORTED, -4, 4, "model or device not supported")  \
-    X(ENOMEM, -5, 5, "out of memory")                        \
-    X(EDEVICE, -6, 6, "device lost")                         \
-    X(EVERIFY, -7, 7, "verification failed")                 \
-    X(EIO, -8, 1, "input or output error")                   \
-    X(ECONTEXT, -9, 1, "context length exceeded")            \
+#define ERNE_STATUS_LIST(X)                                 \
+    X(OK, 0, 0, "ok")                                       \
+    X(EFAIL, -1, 1, "failed")                               \
+    X(EINVAL, -2, 2, "invalid argument")                    \
+    X(EFORMAT, -3, 3, "invalid or corrupt file")            \
+    X(EUNSUPPORTED, -4, 4, "model or device not supported") \
+    X(ENOMEM, -5, 5, "out of memory")                       \
+    X(EDEVICE, -6, 6, "device lost")                        \
+    X(EVERIFY, -7, 7, "verification failed")                \
+    X(EIO, -8, 1, "input or output error")                  \
+    X(ECONTEXT, -9, 1, "context length exceeded")           \
     X(ECANCELLED, -10, 130, "cancelled")
 
 enum erne_status {
@@ -106,7 +106,7 @@ enum { ERNE_THREADS_MAX = 4096, ERNE_BATCH_MAX = 8192 };
 struct erne_engine;
 
 struct erne_engine_opts {
-    size_t struct_size;    /* set by erne_engine_opts_default: tells old callers apart */
+    size_t struct_size; /* set by erne_engine_opts_default: tells old callers apart */
     /* Who computes: "auto", or a backend of this build, "cpu", "vulkan", "opencl",
      * "reference"; "vulkan:1" is its second device. One for each phase is written
      * "vision=vulkan,prefill=vulkan,decode=cpu"; phases left out are "auto". What a
@@ -143,21 +143,21 @@ ERNE_API void erne_engine_close(struct erne_engine **engine);
 
 /* What the model is; valid while the engine is open. */
 struct erne_model_info {
-    const char *arch;      /* "ernie4_5", "llama" */
-    const char *name;      /* from the checkpoint; may be empty */
-    const char *scheme;    /* what was asked for and what holds most of it: "w4-g32",
-                              "source (w4-g32a)"; may be empty */
+    const char *arch;   /* "ernie4_5", "llama" */
+    const char *name;   /* from the checkpoint; may be empty */
+    const char *scheme; /* what was asked for and what holds most of it: "w4-g32",
+                           "source (w4-g32a)"; may be empty */
     int n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff;
-    int n_vocab;           /* rows of the logits */
-    int n_ctx_train;       /* positions the model was trained for */
-    int32_t bos;           /* token to put before a text that is not a chat; -1: none */
-    uint64_t n_params;     /* weights, without padding */
-    uint64_t n_bytes;      /* of tensor data in the file */
-    bool has_chat;         /* whether erne_chat_tokenize can work */
-    bool has_thinking;     /* whether it may reason before it answers */
-    bool has_vision;       /* whether it takes pictures */
-    bool has_video;        /* whether it takes videos, too */
-    bool has_mtp;          /* whether it can guess further tokens */
+    int n_vocab;       /* rows of the logits */
+    int n_ctx_train;   /* positions the model was trained for */
+    int32_t bos;       /* token to put before a text that is not a chat; -1: none */
+    uint64_t n_params; /* weights, without padding */
+    uint64_t n_bytes;  /* of tensor data in the file */
+    bool has_chat;     /* whether erne_chat_tokenize can work */
+    bool has_thinking; /* whether it may reason before it answers */
+    bool has_vision;   /* whether it takes pictures */
+    bool has_video;    /* whether it takes videos, too */
+    bool has_mtp;      /* whether it can guess further tokens */
 };
 
 ERNE_API const struct erne_model_info *erne_engine_info(const struct erne_engine *engine);
@@ -196,8 +196,8 @@ ERNE_API int erne_tokenize(const struct erne_engine *engine, const char *text,
 struct erne_detok {
     uint8_t held[4];
     int n_held;
-    bool started;          /* text came out: a space at the start is no longer dropped */
-    bool show_special;     /* print control tokens too */
+    bool started;      /* text came out: a space at the start is no longer dropped */
+    bool show_special; /* print control tokens too */
 };
 
 /* Appends the text of `token` to buf ([cap], 0-terminated, *n_bytes its length).
@@ -225,8 +225,8 @@ struct erne_message {
     const char *text;              /* or NULL, and parts in order */
     const struct erne_part *parts; /* media are for role "user" */
     size_t n_parts;
-    const char *reasoning;         /* what led to an assistant's text, or NULL; many
-                                      layouts leave it out of the conversation */
+    const char *reasoning; /* what led to an assistant's text, or NULL; many
+                              layouts leave it out of the conversation */
 };
 
 struct erne_chat_opts {
@@ -257,7 +257,7 @@ struct erne_reply {
     int state;
     bool trim;
     int n_held;
-    char held[128];        /* what may be the beginning of a tag */
+    char held[128]; /* what may be the beginning of a tag */
 };
 
 /* Starts the answer to what was laid out with opts.thinking = thinking. */
@@ -282,14 +282,14 @@ struct erne_session;
 /* How the next token is chosen. temperature 0 is greedy and ignores the filters.
  * The order is: penalties, top-k, softmax at the temperature, top-p, min-p, draw. */
 struct erne_sampling {
-    float temperature;         /* >= 0 */
-    int top_k;                 /* 0: off */
-    float top_p;               /* 1: off */
-    float min_p;               /* 0: off; relative to the best probability */
-    float repeat_penalty;      /* 1: off; divides positive, multiplies negative logits */
-    float presence_penalty;    /* 0: off */
-    float frequency_penalty;   /* 0: off; times the count */
-    int penalty_last_n;        /* window of the penalties; -1: whole context, 0: off */
+    float temperature;       /* >= 0 */
+    int top_k;               /* 0: off */
+    float top_p;             /* 1: off */
+    float min_p;             /* 0: off; relative to the best probability */
+    float repeat_penalty;    /* 1: off; divides positive, multiplies negative logits */
+    float presence_penalty;  /* 0: off */
+    float frequency_penalty; /* 0: off; times the count */
+    int penalty_last_n;      /* window of the penalties; -1: whole context, 0: off */
     uint64_t seed;
 };
 
@@ -298,15 +298,15 @@ ERNE_API struct erne_sampling erne_sampling_default(void);
 struct erne_session_opts {
     size_t struct_size;
     /* 0 and NULL: what the file was made for (erne_convert_opts.device), else ... */
-    int n_ctx;             /* positions; ... min(n_ctx_train, 4096) */
-    int n_batch;           /* tokens a prefill step takes at most; ... 512 */
-    const char *kv_type;   /* "f16", "f32", "q8" or "q4"; ... "f16" */
+    int n_ctx;               /* positions; ... min(n_ctx_train, 4096) */
+    int n_batch;             /* tokens a prefill step takes at most; ... 512 */
+    const char *kv_type;     /* "f16", "f32", "q8" or "q4"; ... "f16" */
     const char *vision_rule; /* which tokens vision experts take. "from-id": from the
                                 image placeholder's on, as in training; "media": those
                                 that stand for media and the marks around them;
                                 "placeholder": not the marks. NULL: "from-id" */
-    int n_draft;           /* tokens that a model which predicts further (has_mtp) guesses
-                              at a time, 0 or 1: answers stay the same. Default: 1 */
+    int n_draft; /* tokens that a model which predicts further (has_mtp) guesses
+                    at a time, 0 or 1: answers stay the same. Default: 1 */
     struct erne_sampling sampling;
 };
 
@@ -415,8 +415,8 @@ ERNE_API void erne_media_close(struct erne_media **media);
 
 struct erne_media_info {
     bool is_video;
-    int width, height;     /* upright, of the first frame */
-    int n_frames;          /* 1 for a picture */
+    int width, height; /* upright, of the first frame */
+    int n_frames;      /* 1 for a picture */
 };
 
 ERNE_API struct erne_media_info erne_media_info(const struct erne_media *media);
@@ -430,15 +430,15 @@ ERNE_API int erne_media_n_tokens(const struct erne_engine *engine,
 /* --------------------------------------------------------------- devices */
 
 struct erne_device_info {
-    const char *backend;   /* "cpu" */
-    int index;             /* among those of the backend: "vulkan:1" */
-    const char *name;      /* "Intel(R) Xeon(R) ..." */
-    const char *driver;    /* its name and version, "llvmpipe 22.3.6"; or NULL */
-    const char *uuid;      /* tells the device from others, as text; or NULL */
-    const char *detail;    /* "2 cores, avx512 vnni, oneDNN 2.6.3" */
+    const char *backend; /* "cpu" */
+    int index;           /* among those of the backend: "vulkan:1" */
+    const char *name;    /* "Intel(R) Xeon(R) ..." */
+    const char *driver;  /* its name and version, "llvmpipe 22.3.6"; or NULL */
+    const char *uuid;    /* tells the device from others, as text; or NULL */
+    const char *detail;  /* "2 cores, avx512 vnni, oneDNN 2.6.3" */
     uint64_t memory_bytes;
-    bool shares_memory;    /* computes in the host's memory: nothing is copied */
-    bool is_software;      /* a driver that computes on the CPU: lavapipe, PoCL */
+    bool shares_memory; /* computes in the host's memory: nothing is copied */
+    bool is_software;   /* a driver that computes on the CPU: lavapipe, PoCL */
 };
 
 /* Calls `visit` for every device that this build can use here. Returns its first
@@ -459,10 +459,10 @@ ERNE_API int erne_device_probe(erne_write_fn write, void *user, struct erne_erro
 
 struct erne_convert_opts {
     size_t struct_size;
-    const char *src;           /* checkpoint folder, .safetensors or .gguf file */
-    const char *dst;           /* file to write; written as dst.part until complete */
-    const char *scheme;        /* "source", "f32", "bf16", "w8", "w4", "w4-g64a" ... */
-    const char *const *rules;  /* "REGEX=SCHEME" on tensor names, first match wins */
+    const char *src;          /* checkpoint folder, .safetensors or .gguf file */
+    const char *dst;          /* file to write; written as dst.part until complete */
+    const char *scheme;       /* "source", "f32", "bf16", "w8", "w4", "w4-g64a" ... */
+    const char *const *rules; /* "REGEX=SCHEME" on tensor names, first match wins */
     size_t n_rules;
     const char *chat_template; /* NULL: the checkpoint's own; else a name or "none" */
     const char *mmproj;        /* GGUF: the file of the vision tower; NULL: beside src */
@@ -471,31 +471,31 @@ struct erne_convert_opts {
     bool dry_run;              /* print the plan, write nothing */
     const char *const *loras;  /* "FOLDER" or "FOLDER:SCALE": adapters that are merged */
     size_t n_loras;
-    bool with_mtp;             /* keep the block for multi-token prediction */
-    const char *device;        /* a built-in profile's name or a file NAME.yaml; NULL */
-    const char *calibrate;     /* a text: integer schemes are rounded so that what the
-                                  layers make of it changes least (GPTQ), and the file
-                                  says how far its predictions are from exact ones.
-                                  Takes the disk space of the checkpoint and of the file
-                                  beside dst meanwhile, and starts again after a kill.
-                                  NULL: every weight is rounded by itself */
-    const char *golden;        /* logits of a few tokens, computed by the reference from
-                                  what was written, for erne_device_verify to compare
-                                  with: "on", "off"; "auto": where the weights fit into
-                                  max_ram. NULL: "auto" */
-    const char *target_bpw;    /* "4.25", "4.25,vision=6": bits a weight, on which each
-                                  matrix gets the scheme that the model needs, as
-                                  measured with the text of calibrate; instead of a
-                                  scheme. The vision tower, its resampler or projector
-                                  and its experts have a budget of their own; without one
-                                  the first two are stored as w8, outside the budget, and
-                                  the experts get the text's. NULL: no budget */
-    bool overwrite;            /* replace an existing dst */
-    erne_write_fn report;      /* receives the plan and the closing summary */
+    bool with_mtp;          /* keep the block for multi-token prediction */
+    const char *device;     /* a built-in profile's name or a file NAME.yaml; NULL */
+    const char *calibrate;  /* a text: integer schemes are rounded so that what the
+                               layers make of it changes least (GPTQ), and the file
+                               says how far its predictions are from exact ones.
+                               Takes the disk space of the checkpoint and of the file
+                               meanwhile, in the folder dst.work, and starts again
+                               after a kill. NULL: every weight is rounded by itself */
+    const char *golden;     /* logits of a few tokens, computed by the reference from
+                               what was written, for erne_device_verify to compare
+                               with: "on", "off"; "auto": where the weights fit into
+                               max_ram. NULL: "auto" */
+    const char *target_bpw; /* "4.25", "4.25,vision=6": bits a weight, on which each
+                               matrix gets the scheme that the model needs, as
+                               measured with the text of calibrate; instead of a
+                               scheme. The vision tower, its resampler or projector
+                               and its experts have a budget of their own; without one
+                               the first two are stored as w8, outside the budget, and
+                               the experts get the text's. NULL: no budget */
+    bool overwrite;         /* replace an existing dst */
+    erne_write_fn report;   /* receives the plan and the closing summary */
     void *report_user;
     erne_progress_fn progress; /* may be NULL */
     void *progress_user;
-    erne_log_fn log;           /* may be NULL */
+    erne_log_fn log; /* may be NULL */
     void *log_user;
 };
 

@@ -56,11 +56,44 @@ head -c 1000 "$2/data/northanger.txt" | LC_ALL=C tr 'a-z' '\340-\371' >"$prose"
 expect 0 'calibrated on' convert "$golden/odd" -o "$scratch/cal1.erne" --scheme w4 \
     --chat-template none --force --calibrate "$prose"
 echo 'too short' >"$prose"
-mkdir "$scratch/x.erne.exact" # refused before anything is written there
+mkdir -p "$scratch/x.erne.work/exact" # refused before anything is written there
+: >"$scratch/x.erne.work/lock"
 expect 2 "$prose: 10 tokens are too few to calibrate" convert "$golden/moe" \
     -o "$scratch/x.erne" --chat-template none --scheme w4 --calibrate "$prose"
-rmdir "$scratch/x.erne.exact"
-check '[ -z "$(find "$scratch" -name "*.exact*" -o -name "*.factors")" ]' 'left behind'
+rm -r "$scratch/x.erne.work"
+check '[ -z "$(find "$scratch" -name "*.work")" ]' 'left behind'
+
+# Ctrl-C, SIGTERM and SIGHUP end a conversion, and nothing stays of it.
+# interrupted SIGNAL CODE -- sends it in the middle; the conversion ends with that code.
+# One that was done too soon is tried again.
+head -c 4000 "$2/data/northanger.txt" >"$prose"
+interrupted() {
+    for _ in 1 2 3 4 5; do
+        rm -f "$scratch/x.erne"
+        "$erne" convert "$golden/hub" -o "$scratch/x.erne" --chat-template none -t 1 \
+            --target-bpw 3.5 --calibrate "$prose" >"$out" 2>"$err" &
+        pid=$!
+        until [ -e "$scratch/x.erne.work/factors" ] || ! kill -0 $pid; do
+            sleep 0.02
+        done 2>"$scratch/gone"
+        kill "-$1" $pid 2>"$scratch/gone"
+        wait $pid
+        code=$?
+        [ $code -eq "$2" ] && break
+    done
+    check '[ $code -eq '"$2"' ]' "exit code $code, not $2, after $1"
+    check '[ -z "$(find "$scratch" -name "x.erne.*")" ]' "left behind by $1"
+}
+interrupted INT 130
+interrupted TERM 143
+if (sh -c 'kill -HUP $$') 2>"$scratch/gone"; [ $? -eq 129 ]; then # it is not ignored
+    interrupted HUP 129
+    check '[ ! -e "$scratch/x.erne" ]' 'there is a file of an interrupted conversion'
+    trap '' HUP # as nohup has it
+    interrupted HUP 0
+    trap - HUP
+fi
+rm -f "$scratch/x.erne"
 
 # inspect and verify
 expect 0 'architecture: ernie4_5' inspect "$scratch/tiny.erne"

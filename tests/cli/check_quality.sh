@@ -76,7 +76,8 @@ see 20 w8
 see 20,vision=7 w4
 
 # Budgets that cannot be: refused before the exact copy is made, whose name is taken.
-mkdir "$scratch/no.erne.exact"
+mkdir -p "$scratch/no.erne.work/exact"
+: >"$scratch/no.erne.work/lock"
 no() {
     text=$1
     shift
@@ -92,7 +93,7 @@ no '"4,vision=6": the model has no vision' --target-bpw 4,vision=6 \
     --calibrate "$scratch/prose"
 expect 2 'too few for vision' convert "$golden/vl" -o "$scratch/no.erne" \
     --chat-template none --target-bpw 20,vision=2 --calibrate "$scratch/prose"
-rmdir "$scratch/no.erne.exact"
+rm -r "$scratch/no.erne.work"
 check '[ -z "$(find "$scratch" -name "*.erne.*" -o -name "no.erne")" ]' 'left behind'
 
 finish

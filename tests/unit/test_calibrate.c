@@ -1,5 +1,5 @@
 /* test_calibrate.c -- conversions that read a text first: they end soon when they are to,
- * leave nothing behind. */
+ * leave nothing behind, and touch no file that is not theirs. */
 #include "tests/support/unit.h"
 
 #include <stdio.h>
@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "converters/convert.h"
+#include "converters/work_folder.h"
 #include "platforms/platform.h"
 #include "tests/support/checkpoint.h"
 
 static const char *const dir = ERNE_TEST_DIR;
 static const char *const dst = ERNE_TEST_DIR "/out.erne";
+static const char *const work = ERNE_TEST_DIR "/out.erne.work";
 static const char *const text = ERNE_TEST_DIR "/prose.txt";
 
 static struct erne_convert_opts options(void)
@@ -48,6 +50,15 @@ static void assert_nothing_left(void)
         n_left += strncmp(names[i], "out.erne", 8) == 0;
     pf_dir_free(names, n);
     assert_int_equal(n_left, 0);
+}
+
+static void refuse(const struct erne_convert_opts *opts, int status, const char *says)
+{
+    struct erne_error err = { 0 };
+
+    assert_int_equal(erne_convert(opts, &err), status);
+    if (!strstr(err.text, says))
+        fail_msg("\"%s\" does not say \"%s\"", err.text, says);
 }
 
 /* ---------------------------------------------------------------- cancelling */
@@ -144,11 +155,67 @@ static void test_pulse(void **state)
     assert_int_equal(pulse_tell(&pulse, 0, 0, "nobody asks", &err), 0);
 }
 
+/* --------------------------------------------------------------- work folder */
+
+static void put_in_work(const char *name, const char *content)
+{
+    assert_int_equal(pf_dir_create(work), 0);
+    checkpoint_put(work, name, content);
+}
+
+/* What was there before is there afterwards, and named. */
+static void test_what_is_not_ours_stays(void **state)
+{
+    struct erne_convert_opts opts = options();
+    const char *const in_work = ERNE_TEST_DIR "/out.erne.work/exact";
+
+    (void)state;
+    write_text();
+    checkpoint_put(dir, "out.erne.work", "mine");
+    refuse(&opts, ERNE_EINVAL, "out.erne.work: a conversion needs a folder of that name");
+    assert_true(pf_path_is_file(work));
+    checkpoint_put(dir, "out.erne.work", NULL);
+    put_in_work("notes.txt", "mine");
+    refuse(&opts, ERNE_EINVAL, "out.erne.work: notes.txt was not left by a conversion");
+    checkpoint_put(work, "notes.txt", NULL);
+    put_in_work("exact", "mine"); /* without a lock */
+    refuse(&opts, ERNE_EINVAL, "out.erne.work was not left by a conversion");
+    assert_true(pf_path_is_file(in_work));
+    checkpoint_put(work, "exact", NULL);
+    assert_int_equal(pf_dir_remove(work), 0);
+}
+
+/* A conversion that was killed is no obstacle; one that runs is. */
+static void test_leftovers_and_neighbours(void **state)
+{
+    struct erne_convert_opts opts = options();
+    struct work_folder other;
+    struct erne_error err;
+
+    (void)state;
+    write_text();
+    put_in_work("lock", "");
+    put_in_work("trial.part", "left behind");
+    if (erne_convert(&opts, &err) < 0)
+        fail_msg("%s", err.text);
+    pf_path_remove(dst);
+    assert_nothing_left();
+    assert_int_equal(pf_dir_create(work), 0); /* killed before it had a lock */
+    assert_int_equal(work_folder_open(&other, dst, &err), 0);
+    put_in_work("exact", "of the other");
+    refuse(&opts, ERNE_EIO, "is another conversion to ");
+    assert_true(pf_path_exists(ERNE_TEST_DIR "/out.erne.work/exact"));
+    work_folder_close(&other);
+    assert_nothing_left();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_cancelled_conversion_leaves_nothing),
         cmocka_unit_test(test_pulse),
+        cmocka_unit_test(test_what_is_not_ours_stays),
+        cmocka_unit_test(test_leftovers_and_neighbours),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

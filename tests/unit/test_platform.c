@@ -108,6 +108,10 @@ static void test_folders(void **state)
     assert_int_equal(pf_dir_create("test_platform.dir/a//b"), 0);
     assert_int_equal(pf_dir_create("test_platform.dir/a/b/"), 0);
     assert_true(pf_path_is_dir("test_platform.dir/a/b"));
+    assert_int_equal(pf_dir_remove("test_platform.dir/a"), ERNE_EIO); /* b is in it */
+    assert_int_equal(pf_dir_remove("test_platform.dir/a/b"), 0);
+    assert_int_equal(pf_dir_remove("test_platform.dir/a/b"), ERNE_EIO);
+    assert_true(pf_path_is_dir("test_platform.dir/a"));
     write_file(file_a, "no folder");
     assert_int_equal(pf_dir_create(file_a), ERNE_EIO);
     assert_int_equal(pf_path_remove(file_a), 0);
