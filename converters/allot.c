@@ -170,8 +170,8 @@ static int run_trials(struct allotment *a, struct erne_error *err)
     for (size_t u = 0; u < a->n && st == 0; u++) {
         if (a->units[u].group != GROUP_TEXT)
             continue;
-        st = pulse_tell(a->plan->pulse, u, a->n,
-                        a->plan->records[a->units[u].first].name, err);
+        st = pulse_tell(a->plan->pulse, u, a->n, a->plan->records[a->units[u].first].name,
+                        err);
         if (st == 0)
             st = run_trial(a, u, rounded.tensors, err);
     }
@@ -309,26 +309,36 @@ static double bits_of(const struct allotment *a, enum group group)
                                                            : a->target.text;
 }
 
-/* Bytes for all units of a group. EINVAL: fewer than they take at least. */
+/* Bytes for all units of a group. EINVAL: fewer than they take at least, or more than
+ * they can have. */
 static int find_room(const struct allotment *a, enum group group, uint64_t *room,
                      struct erne_error *err)
 {
+    const char *what = group == GROUP_VISION ? " for vision" : "";
     const double bits = bits_of(a, group);
-    uint64_t n_weights, fixed = fixed_bytes(a, group, &n_weights), least = fixed;
-    const uint64_t most = (uint64_t)(bits / 8.0 * (double)n_weights);
+    uint64_t n_weights, fixed = fixed_bytes(a, group, &n_weights);
+    const uint64_t budget = (uint64_t)(bits / 8.0 * (double)n_weights);
+    uint64_t least = fixed, most = fixed;
     size_t n = 0;
 
     for (size_t i = 0; i < a->n; i++)
         if (a->units[i].group == group) {
             least += budget_least(&a->units[i].budget, N_CANDIDATES);
+            most += budget_most(&a->units[i].budget, N_CANDIDATES);
             n++;
         }
-    *room = most > fixed ? most - fixed : 0;
-    if (n == 0 || least <= most)
-        return ERNE_OK;
-    return erne_fail(err, ERNE_EINVAL, "%g bits a weight are too few%s: it takes %.2f",
-                     bits, group == GROUP_VISION ? " for vision" : "",
-                     8.0 * (double)least / (double)n_weights);
+    *room = budget > fixed ? budget - fixed : 0;
+    if (least > budget)
+        return erne_fail(
+            err, ERNE_EINVAL, "%g bits a weight are too few%s: it takes %.2f%s", bits,
+            what, 8.0 * (double)least / (double)n_weights, n == 0 ? " by the rules" : "");
+    if (n > 0 && most < budget)
+        return erne_fail(err, ERNE_EINVAL,
+                         "%g bits a weight are too many%s: it takes %.2f at most, with "
+                         "%s throughout",
+                         bits, what, 8.0 * (double)most / (double)n_weights,
+                         candidates[N_CANDIDATES - 1]);
+    return ERNE_OK;
 }
 
 static int choose_group(struct allotment *a, enum group group, struct budget_unit *units,
@@ -426,6 +436,9 @@ int allot_check(struct convert_plan *plan, const struct erne_convert_opts *opts,
         st = check_vision(&a, err);
     for (int g = 0; g < GROUP_COUNT && st == 0; g++)
         st = find_room(&a, (enum group)g, &room, err);
+    if (st == 0 && a.n == 0)
+        st = erne_fail(err, ERNE_EINVAL,
+                       "a budget of bits has nothing left to choose: rules fix all");
     release(&a);
     return st;
 }

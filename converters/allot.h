@@ -10,8 +10,9 @@
 
 #include "converters/convert.h"
 
-/* Whether the budget can be kept to, before anything is measured. EINVAL says how many
- * bits it takes at least, or that there is no vision to have one. */
+/* Whether the budget can be kept to and spent, before anything is measured. EINVAL says
+ * how many bits it takes at least or at most, that rules leave nothing to choose, or that
+ * there is no vision to have one. */
 int allot_check(struct convert_plan *plan, const struct erne_convert_opts *opts,
                 struct erne_error *err);
 /* Decides all schemes of the plan that are not fixed; allot_check found nothing, and

@@ -57,6 +57,15 @@ uint64_t budget_least(const struct budget_unit *unit, int n_choices)
     return unit->bytes[smallest(unit, n_choices)];
 }
 
+uint64_t budget_most(const struct budget_unit *unit, int n_choices)
+{
+    uint64_t most = 0;
+
+    for (int i = 0; i < n_choices; i++)
+        most = unit->bytes[i] > most ? unit->bytes[i] : most;
+    return most;
+}
+
 /* The change of one unit that gains most a byte and costs `left` at most. */
 struct step {
     size_t unit;

@@ -25,8 +25,9 @@ struct budget_unit {
     double loss[BUDGET_MAX_CHOICES];
 };
 
-/* Bytes of its smallest choice. */
+/* Bytes of its smallest choice, and of its largest. */
 uint64_t budget_least(const struct budget_unit *unit, int n_choices);
+uint64_t budget_most(const struct budget_unit *unit, int n_choices);
 
 /* choice [n] becomes a number below n_choices for each unit: starting from the smallest,
  * whatever loses most less a byte is taken, as long as the sum of bytes keeps to

@@ -165,10 +165,22 @@ static int convert(struct convert_plan *plan, const struct erne_convert_opts *op
     return write_file(plan, opts, err);
 }
 
-/* What is read must not be replaced. */
+static bool rounds_any(const struct convert_plan *plan)
+{
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->tensors[i].how == CONVERT_ROUND)
+            return true;
+    return false;
+}
+
+/* What is read must be of use, and must not be replaced. */
 static int check_inputs(const struct convert_plan *plan,
                         const struct erne_convert_opts *opts, struct erne_error *err)
 {
+    if (opts->calibrate && !opts->target_bpw && !rounds_any(plan))
+        return erne_fail(err, ERNE_EINVAL,
+                         "nothing is rounded, so there is nothing to calibrate: give a "
+                         "scheme of fewer bits than the checkpoint has (--scheme)");
     if (opts->dry_run)
         return ERNE_OK;
     if (source_has_file(plan->src, opts->dst))

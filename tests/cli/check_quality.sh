@@ -72,8 +72,8 @@ see() {
     expect 0 '' inspect --tensors "$scratch/see.erne"
     check 'grep -q "^projector.fc1  *$scheme" "$out"' "$1 bits: not $scheme"
 }
-see 20 w8
-see 20,vision=7 w4
+see 8 w8
+see 8,vision=7 w4
 
 # Budgets that cannot be: refused before the exact copy is made, whose name is taken.
 mkdir -p "$scratch/no.erne.work/exact"
@@ -89,6 +89,13 @@ no 'without --scheme' --target-bpw 4 --calibrate "$scratch/prose" --scheme w4
 no 'without --dry-run' --target-bpw 4 --calibrate "$scratch/prose" --dry-run
 no '1.5 bits a weight are too few: it takes 2.' --target-bpw 1.5 \
     --calibrate "$scratch/prose"
+no '30 bits a weight are too many: it takes 8.' --target-bpw 30 \
+    --calibrate "$scratch/prose"
+no '4 bits a weight are too few: it takes 4.79 by the rules' --target-bpw 4 \
+    --calibrate "$scratch/prose" --tensor '.*=w4'
+no 'nothing left to choose' --target-bpw 5 --calibrate "$scratch/prose" --tensor '.*=w4'
+no 'nothing to calibrate' --calibrate "$scratch/prose" --scheme source
+no 'nothing to calibrate' --calibrate "$scratch/prose" --scheme source --dry-run
 no '"4,vision=6": the model has no vision' --target-bpw 4,vision=6 \
     --calibrate "$scratch/prose"
 expect 2 'too few for vision' convert "$golden/vl" -o "$scratch/no.erne" \
