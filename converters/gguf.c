@@ -97,13 +97,9 @@ static int read_sizes(struct source *src, const struct gguf_meta *meta,
     int32_t value_length;
     char key[KEY_MAX];
 
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++) {
-        arch_key(src, sizes[i].key, key);
-        ERNE_TRY(gguf_get_int(meta, key, sizes[i].value, err));
-        if (*sizes[i].value < 1)
-            return erne_fail(err, ERNE_EFORMAT, "%s: %s is missing or not positive",
-                             meta->path, key);
-    }
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++)
+        ERNE_TRY(
+            gguf_get_size(meta, arch_key(src, sizes[i].key, key), sizes[i].value, err));
     desc->n_kv_heads = desc->n_heads;
     desc->head_dim = desc->n_embd / desc->n_heads;
     ERNE_TRY(gguf_get_int(meta, arch_key(src, "attention.head_count_kv", key),

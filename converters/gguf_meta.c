@@ -290,6 +290,15 @@ int gguf_get_int(const struct gguf_meta *meta, const char *key, int32_t *value,
     return ERNE_OK;
 }
 
+int gguf_get_size(const struct gguf_meta *meta, const char *key, int32_t *value,
+                  struct erne_error *err)
+{
+    ERNE_TRY(gguf_get_int(meta, key, value, err));
+    return *value >= 1 ? ERNE_OK
+                       : erne_fail(err, ERNE_EFORMAT, "%s: %s is missing or not positive",
+                                   meta->path, key);
+}
+
 int gguf_get_number(const struct gguf_meta *meta, const char *key, double *value,
                     struct erne_error *err)
 {

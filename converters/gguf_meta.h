@@ -81,6 +81,9 @@ const struct gguf_pair *gguf_find(const struct gguf_meta *meta, const char *key)
  * every width and sign are taken if they fit, numbers also from integers. */
 int gguf_get_int(const struct gguf_meta *meta, const char *key, int32_t *value,
                  struct erne_error *err);
+/* The same of a size: EFORMAT when it is less than 1 then. */
+int gguf_get_size(const struct gguf_meta *meta, const char *key, int32_t *value,
+                  struct erne_error *err);
 int gguf_get_number(const struct gguf_meta *meta, const char *key, double *value,
                     struct erne_error *err);
 int gguf_get_bool(const struct gguf_meta *meta, const char *key, bool *value,

@@ -122,12 +122,8 @@ static int read_vision(struct erne_vision_desc *v, const struct gguf_meta *meta,
     double eps = 1e-6;
 
     *v = hf_vision_defaults(ERNE_ARCH_PADDLEOCR_VL);
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++) {
-        ERNE_TRY(gguf_get_int(meta, sizes[i].key, sizes[i].value, err));
-        if (*sizes[i].value < 1)
-            return erne_fail(err, ERNE_EFORMAT, "%s: %s is missing or not positive",
-                             meta->path, sizes[i].key);
-    }
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++)
+        ERNE_TRY(gguf_get_size(meta, sizes[i].key, sizes[i].value, err));
     ERNE_TRY(
         gguf_get_number(meta, "clip.vision.attention.layer_norm_epsilon", &eps, err));
     v->eps = (float)eps;

@@ -57,13 +57,9 @@ int gguf_moe_read(struct source *src, const struct gguf_meta *meta, const char *
 
     moe->interval = 1;
     moe->norm_min = 1e-12f;
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++) {
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++)
         ERNE_TRY(
-            gguf_get_int(meta, arch_key(arch, sizes[i].name, key), sizes[i].value, err));
-        if (*sizes[i].value < 1)
-            return erne_fail(err, ERNE_EFORMAT, "%s: %s is missing or not positive",
-                             meta->path, key);
-    }
+            gguf_get_size(meta, arch_key(arch, sizes[i].name, key), sizes[i].value, err));
     return refuse_variants(meta, arch, err);
 }
 
