@@ -3,6 +3,7 @@
  * hf_vision.c. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "converters/hf_config.h"
@@ -112,11 +113,11 @@ static int read_rope(struct erne_model_desc *desc, const struct hf_object *text,
 
     ERNE_TRY(json_get_number(file, text->obj, "rope_theta", &theta, err));
     for (size_t i = 0; i < ERNE_ARRAY_LEN(objects); i++) {
-        const json_t *rope =
-            json_object_get(text->obj ? text->obj : file->root, objects[i]);
+        const json_t *rope = NULL;
         const char *type = "default";
 
-        if (!json_is_object(rope))
+        ERNE_TRY(json_get_object(file, text->obj, objects[i], &rope, err));
+        if (!rope)
             continue;
         ERNE_TRY(json_get_number(file, rope, "rope_theta", &theta, err));
         ERNE_TRY(json_get_text(file, rope, "type", &type, err));
@@ -180,10 +181,11 @@ static int refuse_variants(const struct hf_object *text, struct erne_error *err)
 static int check_quantised(const struct json_file *config, struct erne_error *err)
 {
     static const char *const key = "quantization_config";
-    const json_t *quant = json_object_get(config->root, key);
+    const json_t *quant = NULL;
     const char *type = NULL;
 
-    if (!json_is_object(quant))
+    ERNE_TRY(json_get_object(config, NULL, key, &quant, err));
+    if (!quant)
         return ERNE_OK;
     ERNE_TRY(json_get_text(config, quant, "quantization", &type, err));
     ERNE_TRY(json_get_text(config, quant, "moe_quant_type", &type, err));
@@ -234,6 +236,46 @@ static int read_architecture(enum erne_arch *arch, const struct json_file *confi
                      config->path, name);
 }
 
+/* What config.json calls what a description has; the second key is PaddleOCR-VL's. */
+static const struct {
+    const char *field, *key, *ocr_key;
+} key_names[] = {
+    { "layers", "num_hidden_layers", NULL },
+    { "heads", "num_attention_heads", NULL },
+    { "kv_heads", "num_key_value_heads", NULL },
+    { "ffn_size", "intermediate_size", NULL },
+    { "context", "max_position_embeddings", NULL },
+    { "rms_eps", "rms_norm_eps", NULL },
+    { "moe.experts", "moe_num_experts", NULL },
+    { "moe.experts_used", "moe_k", NULL },
+    { "moe.first_layer", "moe_layer_start_index", NULL },
+    { "moe.interval", "moe_layer_interval", NULL },
+    { "moe.norm_min", "moe_norm_min", NULL },
+    { "vision.heads", "vision_config: num_heads", "vision_config: num_attention_heads" },
+    { "vision.patch", "vision_config: patch_size", NULL },
+    { "vision.merge", "spatial_merge_size or spatial_conv_size", NULL },
+    { "vision.temporal_merge", "temporal_merge_size or temporal_conv_size", NULL },
+    { "vision.position_side", "vision_config: image_size / patch_size", NULL },
+    { "vision.eps", "vision_config: rms_norm_eps", "vision_config: layer_norm_eps" },
+};
+
+void hf_name_key(enum erne_arch arch, struct erne_error *err)
+{
+    const size_t n = strcspn(err->text, " ");
+    struct erne_error named = *err;
+
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(key_names); i++) {
+        const bool is_ocr = arch == ERNE_ARCH_PADDLEOCR_VL && key_names[i].ocr_key;
+
+        if (strlen(key_names[i].field) == n &&
+            memcmp(key_names[i].field, err->text, n) == 0)
+            snprintf(named.text, sizeof(named.text), "config.json: %s%.*s",
+                     is_ocr ? key_names[i].ocr_key : key_names[i].key,
+                     (int)(sizeof(named.text) - n), err->text + n);
+    }
+    *err = named;
+}
+
 void hf_add_stops(struct source *src, const json_t *ids)
 {
     if (json_is_integer(ids))
@@ -280,11 +322,11 @@ static int read_tied(struct source *src, const struct hf_object *text,
 int hf_config_read(struct source *src, const struct json_file *config,
                    struct erne_error *err)
 {
-    const json_t *inner = json_object_get(config->root, "text_config");
-    const struct hf_object text = { config, json_is_object(inner) ? inner : NULL };
+    struct hf_object text = { .file = config };
     struct erne_model_desc *desc = &src->desc;
     double eps = 1e-5;
 
+    ERNE_TRY(json_get_object(config, NULL, "text_config", &text.obj, err));
     ERNE_TRY(read_architecture(&desc->arch, config, err));
     ERNE_TRY(refuse_variants(&text, err));
     ERNE_TRY(check_quantised(config, err));

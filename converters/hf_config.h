@@ -21,6 +21,10 @@ int hf_config_read(struct source *src, const struct json_file *config,
 int hf_check_size(const struct json_file *file, const char *key, int32_t value,
                   struct erne_error *err);
 
+/* Of an error of erne_model_desc_check: the field that it begins with gets the name that
+ * it has in config.json. */
+void hf_name_key(enum erne_arch arch, struct erne_error *err);
+
 /* Numbers that change the mathematics: only these values are implemented. */
 struct hf_number {
     const char *key;

@@ -194,15 +194,16 @@ static int check_sizes(const struct erne_vision_desc *v, enum erne_arch arch,
 int hf_vision_read(struct erne_model_desc *desc, const struct json_file *config,
                    struct erne_error *err)
 {
-    const json_t *vision = json_object_get(config->root, "vision_config");
-    const json_t *rope = json_object_get(vision, "rope_parameters");
     struct erne_vision_desc *v = &desc->vision;
+    const json_t *vision = NULL, *rope = NULL;
 
-    if (!json_is_object(vision))
+    ERNE_TRY(json_get_object(config, NULL, "vision_config", &vision, err));
+    if (!vision)
         return erne_fail(err, ERNE_EFORMAT, "%s: no vision_config", config->path);
     ERNE_TRY(desc->arch == ERNE_ARCH_ERNIE45_VL ? read_ernie(v, config, vision, err)
                                                 : read_paddleocr(v, config, vision, err));
-    if (json_is_object(rope))
+    ERNE_TRY(json_get_object(config, vision, "rope_parameters", &rope, err));
+    if (rope)
         ERNE_TRY(read_float(config, rope, "rope_theta", &v->rope_theta, err));
     return check_sizes(v, desc->arch, config, err);
 }

@@ -175,6 +175,19 @@ int json_get_bool(const struct json_file *file, const json_t *obj, const char *k
     return ERNE_OK;
 }
 
+int json_get_object(const struct json_file *file, const json_t *obj, const char *key,
+                    const json_t **value, struct erne_error *err)
+{
+    const json_t *json = member(file, obj, key);
+
+    if (!json)
+        return ERNE_OK;
+    if (!json_is_object(json))
+        return wrong_type(file, key, "an object", err);
+    *value = json;
+    return ERNE_OK;
+}
+
 int json_get_text(const struct json_file *file, const json_t *obj, const char *key,
                   const char **value, struct erne_error *err)
 {

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "converters/hf_config.h"
 #include "converters/json_file.h"
 #include "converters/lora.h"
 
@@ -556,8 +557,11 @@ int source_open(struct source **out, const char *path, const struct source_opts 
         add_known_stops(src);
         st = check_tokens(src, path, err);
     }
-    if (st == 0 && (st = erne_model_desc_check(&src->desc, err)) < 0)
+    if (st == 0 && (st = erne_model_desc_check(&src->desc, err)) < 0) {
+        if (strcmp(src->format, "gguf") != 0)
+            hf_name_key(src->desc.arch, err);
         erne_fail_context(err, st, "%s", path);
+    }
     if (st < 0) {
         source_close(&src);
         return st;

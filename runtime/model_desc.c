@@ -47,37 +47,8 @@ void erne_model_desc_deinit(struct erne_model_desc *desc)
 /* Layers end here: a manifest of a few bytes cannot ask for gigabytes of graph. */
 enum { MAX_LAYERS = 4096, MAX_HEAD_DIM = 256, MAX_EXPERTS = 4096 };
 
-static int check_sizes(const struct erne_model_desc *desc, struct erne_error *err)
-{
-    const struct {
-        const char *field;
-        int32_t value;
-    } sizes[] = {
-        { "layers", desc->n_layers },    { "hidden_size", desc->n_embd },
-        { "heads", desc->n_heads },      { "kv_heads", desc->n_kv_heads },
-        { "head_dim", desc->head_dim },  { "ffn_size", desc->n_ff },
-        { "vocab_size", desc->n_vocab }, { "context", desc->n_ctx_train },
-    };
-
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++)
-        if (sizes[i].value < 1 || sizes[i].value > ERNE_SIZE_MAX)
-            return erne_fail(err, ERNE_EFORMAT, "%s is %d, not in 1 .. %d",
-                             sizes[i].field, (int)sizes[i].value, ERNE_SIZE_MAX);
-    if (desc->n_layers > MAX_LAYERS)
-        return erne_fail(err, ERNE_EFORMAT, "%d layers are more than %d",
-                         (int)desc->n_layers, MAX_LAYERS);
-    if (desc->head_dim > MAX_HEAD_DIM || desc->head_dim % 2 != 0)
-        return erne_fail(err, ERNE_EFORMAT, "head_dim is %d, not an even number up to %d",
-                         (int)desc->head_dim, MAX_HEAD_DIM);
-    if (desc->n_heads % desc->n_kv_heads != 0)
-        return erne_fail(err, ERNE_EFORMAT, "%d heads are no multiple of %d kv_heads",
-                         (int)desc->n_heads, (int)desc->n_kv_heads);
-    if ((int64_t)desc->n_heads * desc->head_dim > ERNE_SIZE_MAX)
-        return erne_fail(err, ERNE_EFORMAT, "%d heads of %d are more than %d wide",
-                         (int)desc->n_heads, (int)desc->head_dim, ERNE_SIZE_MAX);
-    return ERNE_OK;
-}
-
+/* Errors begin with the field as a manifest has it, for readers that know it by another
+ * name. */
 static int check_range(struct erne_error *err, const char *field, int32_t value,
                        int32_t least, int32_t most)
 {
@@ -85,6 +56,34 @@ static int check_range(struct erne_error *err, const char *field, int32_t value,
         return ERNE_OK;
     return erne_fail(err, ERNE_EFORMAT, "%s is %d, not in %d .. %d", field, (int)value,
                      (int)least, (int)most);
+}
+
+static int check_sizes(const struct erne_model_desc *desc, struct erne_error *err)
+{
+    const struct {
+        const char *field;
+        int32_t value;
+    } sizes[] = {
+        { "hidden_size", desc->n_embd },  { "heads", desc->n_heads },
+        { "kv_heads", desc->n_kv_heads }, { "head_dim", desc->head_dim },
+        { "ffn_size", desc->n_ff },       { "vocab_size", desc->n_vocab },
+        { "context", desc->n_ctx_train },
+    };
+
+    ERNE_TRY(check_range(err, "layers", desc->n_layers, 1, MAX_LAYERS));
+    for (size_t i = 0; i < ERNE_ARRAY_LEN(sizes); i++)
+        ERNE_TRY(check_range(err, sizes[i].field, sizes[i].value, 1, ERNE_SIZE_MAX));
+    if (desc->head_dim > MAX_HEAD_DIM || desc->head_dim % 2 != 0)
+        return erne_fail(err, ERNE_EFORMAT, "head_dim is %d, not an even number up to %d",
+                         (int)desc->head_dim, MAX_HEAD_DIM);
+    if (desc->n_heads % desc->n_kv_heads != 0)
+        return erne_fail(err, ERNE_EFORMAT,
+                         "kv_heads is %d, of which %d heads are no multiple",
+                         (int)desc->n_kv_heads, (int)desc->n_heads);
+    if ((int64_t)desc->n_heads * desc->head_dim > ERNE_SIZE_MAX)
+        return erne_fail(err, ERNE_EFORMAT, "heads is %d, of %d: more than %d wide",
+                         (int)desc->n_heads, (int)desc->head_dim, ERNE_SIZE_MAX);
+    return ERNE_OK;
 }
 
 static int check_moe(const struct erne_model_desc *desc, struct erne_error *err)
@@ -169,8 +168,8 @@ static int check_vision(const struct erne_model_desc *desc, struct erne_error *e
     if (v->n_embd % v->n_heads != 0 || v->n_embd / v->n_heads % 4 != 0 ||
         v->n_embd / v->n_heads > MAX_HEAD_DIM)
         return erne_fail(err, ERNE_EFORMAT,
-                         "vision: %d heads of %d: a head is a multiple of 4 wide, %d at "
-                         "most",
+                         "vision.heads is %d, of %d: a head is a multiple of 4 wide, %d "
+                         "at most",
                          (int)v->n_heads, (int)v->n_embd, MAX_HEAD_DIM);
     if (!(v->eps > 0.0f && v->eps < 1.0f))
         return erne_fail(err, ERNE_EFORMAT, "vision.eps is %g, not between 0 and 1",
