@@ -249,7 +249,7 @@ static void test_write_fails(void **state)
     struct erne_error err;
 
     (void)state;
-    for (int form = 0; form <= ERNE_INSPECT_TENSORS; form++) {
+    for (enum erne_inspect_form form = 0; form <= ERNE_INSPECT_TENSORS; form++) {
         inspect(&all, form);
         for (size_t limit = 0; limit < all.n_calls; limit += 1 + limit / 4) {
             c = (struct capture){ .limit = limit, .answer = ERNE_ECANCELLED };
@@ -381,7 +381,7 @@ static void test_allocation_failures(void **state)
     (void)state;
     json_get_alloc_funcs(&system_malloc, &system_free);
     json_set_alloc_funcs(count_malloc, free);
-    for (int form = 0; form <= ERNE_INSPECT_TENSORS; form++) {
+    for (enum erne_inspect_form form = 0; form <= ERNE_INSPECT_TENSORS; form++) {
         for (size_t n = 1; c = (struct capture){ .limit = SIZE_MAX }, alloc_fail_at(n),
                     st = erne_file_inspect(FILE_A, form, capture_write, &c, &err),
                     alloc_fail_hit();
