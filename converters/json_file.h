@@ -45,7 +45,7 @@ int json_refuse_nulls(const struct json_file *file, const json_t *obj,
                       const char *const *keys, size_t n, struct erne_error *err);
 int json_get_bool(const struct json_file *file, const json_t *obj, const char *key,
                   bool *value, struct erne_error *err);
-/* *value points into the JSON tree; so for an object. */
+/* *value points into the JSON tree. */
 int json_get_object(const struct json_file *file, const json_t *obj, const char *key,
                     const json_t **value, struct erne_error *err);
 int json_get_text(const struct json_file *file, const json_t *obj, const char *key,

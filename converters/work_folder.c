@@ -39,25 +39,25 @@ static bool is_ours(const char *name)
     return is_one;
 }
 
-/* An empty one may be of a conversion that was killed before it had its lock. */
+/* All names are ours, with a lock among them; an empty folder may be of a conversion that
+ * was killed before it had one. */
 static int check_names(const char *folder, char *const *found, size_t n,
                        struct erne_error *err)
 {
-    bool has_lock = n == 0;
+    const char *alien = n > 0 ? found[0] : NULL;
 
-    for (size_t i = 0; i < n; i++) {
-        has_lock |= strcmp(found[i], lock_name) == 0;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(found[i], lock_name) == 0)
+            alien = NULL;
+    for (size_t i = 0; i < n; i++)
         if (!is_ours(found[i]))
-            return erne_fail(err, ERNE_EINVAL,
-                             "%s: %s was not left by a conversion, which needs a folder "
-                             "of that name: move it away",
-                             folder, found[i]);
-    }
-    return has_lock ? ERNE_OK
-                    : erne_fail(err, ERNE_EINVAL,
-                                "%s was not left by a conversion, which needs a folder "
-                                "of that name: move it away",
-                                folder);
+            alien = found[i];
+    if (!alien)
+        return ERNE_OK;
+    return erne_fail(err, ERNE_EINVAL,
+                     "%s: %s was not left by a conversion, which needs a folder of that "
+                     "name: move it away",
+                     folder, alien);
 }
 
 static int check_folder(const char *folder, struct erne_error *err)

@@ -179,7 +179,7 @@ static void test_what_is_not_ours_stays(void **state)
     refuse(&opts, ERNE_EINVAL, "out.erne.work: notes.txt was not left by a conversion");
     checkpoint_put(work, "notes.txt", NULL);
     put_in_work("exact", "mine"); /* without a lock */
-    refuse(&opts, ERNE_EINVAL, "out.erne.work was not left by a conversion");
+    refuse(&opts, ERNE_EINVAL, "out.erne.work: exact was not left by a conversion");
     assert_true(pf_path_is_file(in_work));
     checkpoint_put(work, "exact", NULL);
     assert_int_equal(pf_dir_remove(work), 0);
