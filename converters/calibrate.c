@@ -165,7 +165,7 @@ static int write_factors(struct calibration *c, size_t first, size_t end,
         int st = ERNE_ENOMEM;
 
         if (work && factor)
-            st = gptq_factor(factor, input->sum, work, input->k, &ask);
+            st = gptq_factor(factor, input->sum, input->n_few, work, input->k, &ask);
         free(work);
         free(input->sum);
         input->sum = NULL;

@@ -303,7 +303,7 @@ static void add_experts(struct sums *s, const struct erne_node *node, int64_t fi
 
     s->hidden->node = node;
     for (int64_t e = 0; e < node->src[ERNE_SRC_DOWN]->dim[0]; e++) {
-        const struct sums_input *input = &s->inputs[first + e];
+        struct sums_input *input = &s->inputs[first + e];
         int64_t n = 0;
 
         for (int64_t t = 0; input->sum && t < n_rows; t++)
@@ -313,6 +313,7 @@ static void add_experts(struct sums *s, const struct erne_node *node, int64_t fi
             continue;
         divide(s, input, n, hide_share);
         divide(s, input, n, add_share);
+        input->n_few += n;
     }
 }
 

@@ -16,6 +16,7 @@ struct sums_input {
     int64_t k;
     uint64_t offset; /* of its factor in the file of factors, in floats */
     float *sum;      /* [k, k] while its pass runs, else NULL */
+    int64_t n_few;   /* with an expert, the tokens that are in sum; else 0 */
     bool is_done;    /* its factor was made */
 };
 

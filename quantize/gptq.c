@@ -53,16 +53,17 @@ static int decompose(double *r, int64_t k, const struct erne_ask *ask)
     return ERNE_OK;
 }
 
-int gptq_factor(float *factor, const float *h, double *work, int64_t k,
+int gptq_factor(float *factor, const float *h, int64_t n_few, double *work, int64_t k,
                 const struct erne_ask *ask)
 {
+    const double unknown = n_few > 0 ? (double)k / 3.0 / (double)n_few : 0.0;
     double mean = 0.0, damp;
 
     for (int64_t i = 0; i < k; i++)
         mean += (double)h[i * k + i] / (double)k;
     if (!isfinite(mean))
         return ERNE_EINVAL;
-    damp = mean > 0.0 ? 0.1 * mean : 1.0;
+    damp = mean > 0.0 ? (0.1 + unknown) * mean : 1.0;
     for (int64_t i = 0; i < k; i++) {
         for (int64_t j = i; j < k; j++)
             work[i * k + j] = (double)h[i * k + j];

@@ -20,9 +20,12 @@
 /* Makes the factor of h: [k, k], symmetric, of which the upper triangle is read. Inputs
  * that were never seen count little; a tenth of the mean diagonal is added to all, ten
  * times as much as GPTQ does: what was learnt from one text shall hold for others.
+ * n_few: of how many inputs h is the sum, if they may be few; else 0. They tell too
+ * little of k directions, so k / 3 inputs of which nothing is known are added, as large
+ * in every direction: the fewer there are, the more it is plain rounding.
  * work: [k, k] doubles. ask: whether to give up, as a wide one takes minutes; may be
  * NULL. EINVAL when h is not finite; ECANCELLED. */
-int gptq_factor(float *factor, const float *h, double *work, int64_t k,
+int gptq_factor(float *factor, const float *h, int64_t n_few, double *work, int64_t k,
                 const struct erne_ask *ask);
 
 /* Bytes of `work` that gptq_encode needs. */
