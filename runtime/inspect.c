@@ -443,6 +443,10 @@ int erne_file_verify(const char *path, erne_progress_fn progress, void *user,
     int st;
 
     ERNE_TRY(erne_model_file_open(&mf, path, err));
+    /* The disk's bytes are meant, not what memory holds of them. Read by a mapping they
+     * come in large pages (pf_map_file), other than those of a copy or a download. */
+    (void)pf_file_sync(mf.file);
+    pf_map_forget(&mf.map, mf.file, 0, mf.map.n_bytes);
     st = verify(&mf, progress, user, err);
     if (st < 0)
         erne_fail_context(err, st, "%s", path);

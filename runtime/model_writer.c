@@ -537,6 +537,8 @@ int erne_writer_finish(struct erne_model_writer **writer, struct erne_error *err
         st = write_end(w);
     if (st == ERNE_OK) /* while it is ours: nobody else may write into it */
         st = pf_path_rename(w->part_path, w->path);
+    if (st == ERNE_OK) /* pages that came one by one; pf_map_file asks for large ones */
+        pf_file_drop_cache(w->file, 0, w->header.file_bytes);
     if (st < 0)
         fail_io(w, st, err);
 done:

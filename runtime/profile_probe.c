@@ -78,6 +78,8 @@ static double measure_rate(int n)
     uint8_t *data = pf_pages_alloc(n_bytes);
     uint64_t best = 0;
 
+    if (data)
+        pf_pages_large(data, n_bytes);
     for (int i = 0; readers && data && i < n; i++) {
         memset(data + (size_t)i * share, i + 1, share);
         readers[i].data = (const uint64_t *)(void *)(data + (size_t)i * share);
