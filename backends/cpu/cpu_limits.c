@@ -52,6 +52,7 @@ int cpu_limits(struct erne_backend *be, struct erne_limits *limits)
 
     if (!data)
         return ERNE_ENOMEM;
+    pf_pages_large(data, READ_BYTES); /* as weights are where the system can */
     for (int64_t i = 0; i < READ_BYTES / (int64_t)sizeof(float); i++)
         data[i] = 1;
     limits->read_bytes = (double)READ_BYTES / best_time(cpu, READ, data);
