@@ -189,7 +189,7 @@ static void take_query(const struct cpu_backend *cpu, const struct shape *s,
                        const struct lane *lane, int64_t i, const float *src, float scale)
 {
     float *q = lane->q + i * s->d_pad;
-    uint16_t *q16 = lane->q16 + i * s->d_pad;
+    uint16_t *q16 = s->bf16 ? lane->q16 + i * s->d_pad : NULL;
 
     if (s->bf16 && s->type != ERNE_TYPE_Q4) {
         cpu->kernels.bf16_from_f32(q16, src, scale, s->d); /* d == d_pad */
