@@ -13,105 +13,11 @@
 #include "runtime/model_file.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/checkpoint.h"
+#include "tests/support/lay_out.h"
 
 static const char *const dir = ERNE_TEST_DIR;
 static const char *const first_dst = ERNE_TEST_DIR "/first.erne";
 static const char *const other_dst = ERNE_TEST_DIR "/other.erne";
-
-enum { PATH_BYTES = 512, TEXT_BYTES = 16384 };
-
-/* ------------------------------------------------------------ checkpoints */
-
-/* Copies what is there, and removes the copy of what is not. */
-static void copy_to(const char *folder, const char *name, const char *to_name)
-{
-    char from[PATH_BYTES], to[PATH_BYTES];
-    FILE *src, *dst;
-    int c;
-
-    snprintf(from, sizeof(from), "%s/%s/%s", ERNE_TEST_LAYOUTS, folder, name);
-    snprintf(to, sizeof(to), "%s/%s", dir, to_name);
-    remove(to);
-    src = fopen(from, "rb");
-    if (!src)
-        return;
-    dst = fopen(to, "wb");
-    assert_non_null(dst);
-    while ((c = fgetc(src)) != EOF)
-        fputc(c, dst);
-    fclose(src);
-    assert_int_equal(fclose(dst), 0);
-}
-
-static void copy_file(const char *folder, const char *name)
-{
-    copy_to(folder, name, name);
-}
-
-/* The model in one layout, as a folder; what to convert. */
-static const char *lay_out(const char *model, const char *layout)
-{
-    static const char *const shared[] = { "config.json", "added_tokens.json",
-                                          "preprocessor_config.json", "tokenizer.model" };
-    static const char *const weights[] = { "model.safetensors", "model.gguf",
-                                           "mmproj.gguf" };
-    char folder[PATH_BYTES];
-
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(shared); i++)
-        copy_file(model, shared[i]);
-    snprintf(folder, sizeof(folder), "%s/%s", model, layout);
-    for (size_t i = 0; i < ERNE_ARRAY_LEN(weights); i++)
-        copy_file(folder, weights[i]);
-    return strcmp(layout, "gguf") == 0 ? ERNE_TEST_DIR "/model.gguf" : dir;
-}
-
-/* Replaces a text of a file by another. */
-static void edit(const char *name, const char *from, const char *to)
-{
-    static char text[TEXT_BYTES], edited[TEXT_BYTES];
-    char path[PATH_BYTES];
-    FILE *file;
-
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    file = fopen(path, "rb");
-    assert_non_null(file);
-    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
-    fclose(file);
-    const char *at = strstr(text, from);
-
-    if (!at)
-        fail_msg("%s has no %s", name, from);
-    snprintf(edited, sizeof(edited), "%.*s%s%s", (int)(at - text), text, to,
-             at + strlen(from));
-    assert_int_equal(checkpoint_put(dir, name, edited), 0);
-}
-
-/* The same in a binary file, wherever it stands; both are of one length. */
-static void patch(const char *name, const char *from, const char *to)
-{
-    static char data[256 * 1024];
-    const size_t n_from = strlen(from);
-    char path[PATH_BYTES];
-    size_t n, n_found = 0;
-    FILE *file;
-
-    assert_int_equal(n_from, strlen(to));
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    file = fopen(path, "rb");
-    assert_non_null(file);
-    n = fread(data, 1, sizeof(data), file);
-    fclose(file);
-    for (size_t i = 0; i + n_from <= n; i++)
-        if (memcmp(data + i, from, n_from) == 0) {
-            memcpy(data + i, to, n_from);
-            n_found++;
-        }
-    assert_true(n_found > 0);
-    file = fopen(path, "wb");
-    assert_non_null(file);
-    fwrite(data, 1, n, file);
-    assert_int_equal(fclose(file), 0);
-}
 
 /* ------------------------------------------------------------ conversions */
 
@@ -373,7 +279,7 @@ static void test_configurations_are_refused_by_name(void **state)
         const struct erne_convert_opts opts =
             options(lay_out(cases[i].model, cases[i].layout), first_dst);
 
-        edit("config.json", cases[i].from, cases[i].to);
+        lay_out_edit("config.json", cases[i].from, cases[i].to);
         refuse(&opts, cases[i].status, cases[i].says);
     }
 }
@@ -384,10 +290,10 @@ static void test_limits_of_pictures(void **state)
 
     (void)state;
     lay_out("vl", "pt");
-    edit("preprocessor_config.json", "\"patch_size\": 14", "\"patch_size\": 16");
+    lay_out_edit("preprocessor_config.json", "\"patch_size\": 14", "\"patch_size\": 16");
     refuse(&opts, ERNE_EFORMAT, "patches of 16");
     lay_out("vl", "pt");
-    edit("preprocessor_config.json", "0.25,", "");
+    lay_out_edit("preprocessor_config.json", "0.25,", "");
     refuse(&opts, ERNE_EFORMAT, "image_std");
     checkpoint_put(dir, "preprocessor_config.json", NULL);
     convert(&opts);
@@ -432,11 +338,11 @@ static void test_a_config_without_rope_theta(void **state)
 
     (void)state;
     convert(&opts);
-    edit("config.json", "\"rope_theta\": 500000.0,", "");
+    lay_out_edit("config.json", "\"rope_theta\": 500000.0,", "");
     opts.dst = other_dst;
     convert(&opts);
     compare("no rope_theta");
-    edit("config.json", "\"rope_type\"", "\"rope_theta\": 0, \"rope_type\"");
+    lay_out_edit("config.json", "\"rope_type\"", "\"rope_theta\": 0, \"rope_type\"");
     refuse(&opts, ERNE_EFORMAT, "rope_theta is not positive");
 }
 
@@ -459,7 +365,7 @@ static void test_quantised_experts(void **state)
         opts.dst = first_dst;
         convert(&opts);
         lay_out("quantised", cases[i].layout);
-        edit("config.json", "{", cases[i].config);
+        lay_out_edit("config.json", "{", cases[i].config);
         opts.dst = other_dst;
         convert(&opts);
         compare(cases[i].layout);
@@ -491,7 +397,7 @@ static void test_quantised_files_are_refused_with_the_reason(void **state)
     (void)state;
     for (size_t i = 0; i < ERNE_ARRAY_LEN(cases); i++) {
         lay_out("quantised", "wint2");
-        patch("model.safetensors", cases[i].from, cases[i].to);
+        lay_out_patch("model.safetensors", cases[i].from, cases[i].to);
         refuse(&opts, cases[i].status, cases[i].says);
     }
     for (size_t i = 0; i < ERNE_ARRAY_LEN(types); i++) {
@@ -500,7 +406,7 @@ static void test_quantised_files_are_refused_with_the_reason(void **state)
         lay_out("quantised", "wint2");
         snprintf(config, sizeof(config),
                  "{\"quantization_config\": {\"moe_quant_type\": \"%s\"},", types[i][0]);
-        edit("config.json", "{", config);
+        lay_out_edit("config.json", "{", config);
         refuse(&opts, ERNE_EUNSUPPORTED, types[i][1]);
     }
 }
@@ -694,8 +600,8 @@ static void copy_adapter(const char *config_from, const char *config_to)
                                          "adapter/adapter_model.safetensors" };
 
     for (size_t i = 0; i < ERNE_ARRAY_LEN(names); i++)
-        copy_to("moe/lora-peft", strchr(names[i], '/') + 1, names[i]);
-    edit(names[0], config_from, config_to);
+        lay_out_copy("moe/lora-peft", strchr(names[i], '/') + 1, names[i]);
+    lay_out_edit(names[0], config_from, config_to);
 }
 
 static void test_adapters_are_refused_by_name(void **state)
@@ -753,7 +659,7 @@ static void test_gguf_experts_are_refused_by_name(void **state)
     for (size_t i = 0; i < ERNE_ARRAY_LEN(cases); i++) {
         const struct erne_convert_opts opts = options(lay_out("moe", "gguf"), first_dst);
 
-        patch("model.gguf", cases[i].from, cases[i].to);
+        lay_out_patch("model.gguf", cases[i].from, cases[i].to);
         if (cases[i].status == ERNE_OK)
             convert(&opts); /* without the key, every layer may have experts */
         else
