@@ -5,9 +5,9 @@
  *
  * Every thread reads its part of a buffer much larger than the caches, again and again,
  * as plainly as a compiler can, in large pages where the system has them (Linux). The
- * int8 figure is that of vpdpbusd on registers alone;
- * it is left out where the compiler's target lacks it. Prints the median of the passes
- * and their spread: read 36.1 GB/s (34.0 .. 37.2) int8 930.2 GOP/s (928.0 .. 931.1)
+ * int8 figure is that of vpdpbusd on registers alone; it is left out where the compiler's
+ * target lacks it. Prints the median of the passes and their spread:
+ * read 36.1 GB/s (34.0 .. 37.2) int8 930.2 GOP/s (928.0 .. 931.1)
  * Build: cc -O3 -march=native -fopenmp limits.c limits_avx512.c -o limits
  */
 #define _GNU_SOURCE /* madvise */

@@ -182,15 +182,9 @@ static int run_trials(struct allotment *a, struct erne_error *err)
 static void add_losses(struct allotment *a, const struct convert_stats *stats,
                        int candidate)
 {
-    for (size_t i = 0; i < a->plan->n; i++) {
-        if (a->unit_of[i] == SIZE_MAX)
-            continue;
-        struct unit *u = &a->units[a->unit_of[i]];
-
-        u->loss[candidate].err2 += stats->losses[i].err2;
-        u->loss[candidate].ref2 += stats->losses[i].ref2;
-        u->loss[candidate].cost += stats->losses[i].cost;
-    }
+    for (size_t i = 0; i < a->plan->n; i++)
+        if (a->unit_of[i] != SIZE_MAX)
+            convert_loss_add(&a->units[a->unit_of[i]].loss[candidate], &stats->losses[i]);
 }
 
 /* The plan with all units in one scheme. */

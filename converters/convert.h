@@ -114,6 +114,8 @@ struct convert_loss {
     double cost;       /* tr(E H E^T) where the inputs are known (gptq.h), else err2 */
 };
 
+/* sum becomes that of more weights. */
+void convert_loss_add(struct convert_loss *sum, const struct convert_loss *more);
 /* Root mean square of the errors over that of the weights. */
 double convert_error(struct convert_loss loss);
 /* Files have finite numbers. */

@@ -16,10 +16,8 @@ static void sum_errors(struct erne_judged_desc *d, const struct convert_plan *pl
 
     for (size_t i = 0; i < plan->n; i++) {
         const struct erne_tensor_spec *spec = &plan->tensors[i].layout->spec;
-        struct convert_loss *sum = &sums[spec->expert >= 0][spec->role];
 
-        sum->err2 += stats->losses[i].err2;
-        sum->ref2 += stats->losses[i].ref2;
+        convert_loss_add(&sums[spec->expert >= 0][spec->role], &stats->losses[i]);
     }
     for (int of_experts = 0; of_experts <= 1; of_experts++)
         for (int role = 0; role < ERNE_ROLE_COUNT; role++)

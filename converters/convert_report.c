@@ -221,10 +221,8 @@ static int report_role(const struct convert_plan *plan, const struct convert_sta
     struct convert_loss sum = { 0 };
 
     for (size_t i = 0; i < plan->n; i++)
-        if (plan->tensors[i].layout->spec.role == role) {
-            sum.err2 += stats->losses[i].err2;
-            sum.ref2 += stats->losses[i].ref2;
-        }
+        if (plan->tensors[i].layout->spec.role == role)
+            convert_loss_add(&sum, &stats->losses[i]);
     if (sum.ref2 <= 0)
         return ERNE_OK;
     return convert_emit(opts, "  %-14s relative error %.3f %% (root mean square%s)\n",

@@ -344,11 +344,8 @@ static struct convert_loss sum_loss(const struct pool *pool, size_t tensor)
 {
     struct convert_loss sum = { 0 };
 
-    for (size_t t = pool->first_tile[tensor]; t < pool->first_tile[tensor + 1]; t++) {
-        sum.err2 += pool->losses[t].err2;
-        sum.ref2 += pool->losses[t].ref2;
-        sum.cost += pool->losses[t].cost;
-    }
+    for (size_t t = pool->first_tile[tensor]; t < pool->first_tile[tensor + 1]; t++)
+        convert_loss_add(&sum, &pool->losses[t]);
     return sum;
 }
 
@@ -543,6 +540,13 @@ static int pool_init(struct pool *pool, struct convert_stats *stats,
         pool->left[i] = 0;
     }
     return ERNE_OK;
+}
+
+void convert_loss_add(struct convert_loss *sum, const struct convert_loss *more)
+{
+    sum->err2 += more->err2;
+    sum->ref2 += more->ref2;
+    sum->cost += more->cost;
 }
 
 double convert_error(struct convert_loss loss)

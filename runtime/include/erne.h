@@ -523,8 +523,8 @@ ERNE_API int erne_file_inspect(const char *path, enum erne_inspect_form form,
                                erne_write_fn write, void *user, struct erne_error *err);
 
 /* Reads the whole file, from the disk where the system lets it, and checks every hash.
- * EVERIFY names the first tensor that fails;
- * EFORMAT when the container itself is damaged. */
+ * EVERIFY names the first tensor that fails; EFORMAT when the container itself is
+ * damaged. */
 ERNE_API int erne_file_verify(const char *path, erne_progress_fn progress, void *user,
                               struct erne_error *err);
 
